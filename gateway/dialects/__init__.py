@@ -1,0 +1,1 @@
+"""The outward languages, one file each; our own API is dialect zero."""

@@ -1,0 +1,179 @@
+"""Reading in our own dialect: a job now or then, lists, the history, and streams.
+
+Law: a document leaves as the very bytes that its record holds; lists are put together around them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.dialects.base import JSON
+from gateway.dialects.requests import (
+    checked,
+    cursor,
+    etag,
+    job_of,
+    negotiate,
+    none_match,
+    omitted,
+    preferred_wait,
+    whole_number,
+    workspace_of,
+)
+from gateway.dialects.sse import SubscriptionResponse
+from gateway.errors import InvalidReport, InvalidRequest
+from gateway.frames import Form, without
+from gateway.job import Job
+from gateway.record import Filter
+from gateway.report import State
+from gateway.service import Gateway
+from gateway.values import Json, parse_id, parse_line, parse_workspace
+from gateway.wanted import EARLIEST, Wanted
+
+SSE: Final = "text/event-stream"
+NDJSON: Final = "application/x-ndjson"
+PAGE: Final = 100  # jobs or records of a page, unless asked otherwise
+MAX_PAGE: Final = 1000  # their documents may be large
+MAX_INTERVAL: Final = 3_600_000  # ms; who wants less than one progress an hour wants none
+NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
+
+
+async def read_job(gateway: Gateway, request: Request) -> Response:
+    """`GET /jobs/{id}`: the job as it stands or stood, after a wait if the client prefers one, or its stream."""
+    if negotiate(request, JSON, SSE) == SSE:
+        if "at" in request.query_params:
+            raise InvalidRequest("at is for application/json; a stream takes after=<position>", field="at")
+        return await _stream_of_one(gateway, request, Form("sse", omitted(request)))
+    workspace, job_id = job_of(request)
+    omit = omitted(request)
+    if moment := request.query_params.get("at"):
+        record = await gateway.at(workspace, job_id, moment.replace(" ", "+"))  # a bare + in a query means a space
+        return _document(request, record.job, record.document, omit, {})
+    standing = gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
+    seconds = preferred_wait(request) if "if-none-match" in request.headers else None
+    headers = {}
+    if seconds is not None:
+        headers["Preference-Applied"] = f"wait={seconds}"
+        if none_match(request, etag(standing.job.position, omit)) and not standing.job.terminal:
+            standing = await gateway.wait(standing, float(seconds))
+    if not standing.job.terminal:
+        headers["Retry-After"] = str(gateway.pace(standing))
+    return _document(request, standing.job, standing.document, omit, headers)
+
+
+def job_headers(job: Job, omit: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The headers that go with a job's document."""
+    changed = format_datetime(datetime.fromisoformat(job.updated), usegmt=True)
+    return {"ETag": etag(job.position, omit), "Last-Modified": changed, "Cache-Control": "no-cache", **NOSNIFF}
+
+
+def _document(request: Request, job: Job, data: bytes, omit: frozenset[str], more: dict[str, str]) -> Response:
+    headers = {**job_headers(job, omit), "Vary": "Accept", **more}
+    if none_match(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(without(data, omit), headers=headers, media_type=JSON)
+
+
+async def list_jobs(gateway: Gateway, request: Request) -> Response:
+    """`GET /jobs`: jobs that match, newest first, and the position from which a stream misses nothing."""
+    negotiate(request, JSON)
+    omit = omitted(request)
+    limit = whole_number(request, "limit", PAGE, 1, MAX_PAGE)
+    page = await gateway.jobs(filter_of(request), request.query_params.get("after") or None, limit)
+    jobs = [orjson.Fragment(without(standing.document, omit)) for standing in page.standings]
+    return _json({"jobs": jobs, "next": page.next, "head": gateway.log.position(page.head)})
+
+
+async def read_events(gateway: Gateway, request: Request) -> Response:
+    """`GET /jobs/{id}/events`: the job's stream, or a page of its history."""
+    media = negotiate(request, SSE, JSON, NDJSON)
+    if media != JSON:
+        return await _stream_of_one(gateway, request, Form("sse" if media == SSE else "ndjson", omitted(request)))
+    workspace, job_id = job_of(request)
+    omit = omitted(request)
+    after = request.query_params.get("after")
+    limit = whole_number(request, "limit", PAGE, 1, MAX_PAGE)
+    records, more = await gateway.history(workspace, job_id, None if after in ("", EARLIEST) else after, limit)
+    items = [
+        {
+            "event": record.event,
+            "position": record.position,
+            "by": record.by,
+            "job": orjson.Fragment(without(record.document, omit)),
+        }
+        for record in records
+    ]
+    return _json({"records": items, "next": more})
+
+
+async def stream_events(gateway: Gateway, request: Request) -> Response:
+    """`GET /events`: one stream over many jobs."""
+    media = negotiate(request, SSE, NDJSON)
+    match = filter_of(request)
+    return await _stream(gateway, request, match, None, Form("sse" if media == SSE else "ndjson", omitted(request)))
+
+
+async def _stream_of_one(gateway: Gateway, request: Request, form: Form) -> Response:
+    job = job_of(request)
+    return await _stream(gateway, request, Filter(jobs=frozenset({job})), job, form)
+
+
+async def _stream(
+    gateway: Gateway, request: Request, match: Filter, one: tuple[str, str] | None, form: Form
+) -> Response:
+    position, from_header = cursor(request)
+    interval: float | None = None
+    if "min_interval" in request.query_params:
+        interval = whole_number(request, "min_interval", 0, 0, MAX_INTERVAL) / 1000
+    subscription = await gateway.subscribe(Wanted(match, one, position, from_header, interval, form))
+    if subscription is None:
+        return Response(status_code=204, headers={"Cache-Control": "no-store", "Vary": "Accept"})
+    return SubscriptionResponse(subscription)
+
+
+def filter_of(request: Request) -> Filter:
+    """Which jobs the query means. Raises InvalidRequest."""
+    query = request.query_params
+    workspaces = [checked(parse_workspace, value, "workspace") for value in query.getlist("workspace")]
+    return Filter(
+        jobs=frozenset(_job(request, value, workspaces) for value in query.getlist("job")),
+        workspaces=frozenset(workspaces),
+        states=frozenset(checked(_state, value, "state") for value in query.getlist("state")),
+        processes=frozenset(checked(parse_line, value, "process") for value in query.getlist("process")),
+        names=frozenset(checked(parse_line, value, "name") for value in query.getlist("name")),
+        labels=frozenset(_label(value) for value in query.getlist("label")),
+    )
+
+
+def _job(request: Request, value: str, workspaces: list[str]) -> tuple[str, str]:
+    workspace, slash, job_id = value.rpartition("/")
+    if slash:
+        return checked(parse_workspace, workspace, "job"), checked(parse_id, job_id, "job")
+    if len(workspaces) > 1:
+        raise InvalidRequest("with several workspaces a job is named as workspace/id", field="job")
+    return workspace_of(request), checked(parse_id, value, "job")
+
+
+def _state(value: Json, field: str) -> State:
+    try:
+        return State(value)
+    except ValueError:
+        raise InvalidReport(f"{field} must be one of {', '.join(State)}", field=field) from None
+
+
+def _label(value: str) -> tuple[str, str]:
+    key, colon, label = value.partition(":")
+    if not colon or not key or "\0" in value:
+        raise InvalidRequest("label must be key:value", field="label")
+    return key, label
+
+
+def _json(value: Json) -> Response:
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept", **NOSNIFF}
+    return Response(orjson.dumps(value), headers=headers, media_type=JSON)

@@ -1,0 +1,1 @@
+"""The durable log: `base` is the interface, `sqlite` the embedded implementation."""

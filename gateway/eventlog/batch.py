@@ -1,0 +1,220 @@
+"""One transaction's worth of entries: what they make of the jobs, and the rows to be written for it. No I/O.
+
+Law: an entry is all or nothing, and a bad one fails alone. It is worked out against the jobs as they stand after the
+entries before it; only when its last change has passed does anything of it join the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from gateway.errors import (
+    InvalidReport,
+    JobDeleted,
+    JobExists,
+    JobNotFinished,
+    JobNotFound,
+    KeyReused,
+    PreconditionFailed,
+)
+from gateway.eventlog.base import Entry, Outcome, Standing
+from gateway.eventlog.codec import CODEC, MAX_CHAIN, SMALL, fold
+from gateway.eventlog.hot import Chain, Extent, HotJob
+from gateway.job import Change, Delete, Job, Stall, Wish, apply, create, remains, stall, wish
+from gateway.record import DELETED, PROGRESS, TRANSITION, Record, alias_of, as_json, document
+from gateway.report import Report
+
+JobKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """An idempotency key's row: of which request it is, what was answered, and where."""
+
+    digest: bytes
+    status: int
+    row: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The answer to an entry whose key is known: the job of `row` as it stood at `offset`."""
+
+    row: int
+    offset: int
+    made: bool
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows to be written, by table."""
+
+    records: list[tuple[Any, ...]] = field(default_factory=list)
+    jobs: list[tuple[Any, ...]] = field(default_factory=list)
+    identities: list[tuple[Any, ...]] = field(default_factory=list)
+    keys: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+class Batch:
+    """Entries worked out one after the other. `jobs` holds the jobs that are known, `names` the key of a job by
+    (workspace, id or alias), `keys` the idempotency keys that are known; all are brought up to date as entries pass."""
+
+    def __init__(
+        self,
+        extent: Extent,
+        next_row: int,
+        now: str,
+        now_ms: int,
+        jobs: dict[JobKey, HotJob],
+        keys: dict[tuple[str, str], KnownKey],
+    ) -> None:
+        self._extent, self._now, self._now_ms = extent, now, now_ms
+        self.jobs, self.keys = jobs, keys
+        self.names = {(key[0], alias_of(*key)): key for key in jobs}
+        self.head, self.next_row = extent.head, next_row
+        self.rows = Rows()
+        self.records: list[Record] = []
+        self.touched: dict[JobKey, HotJob] = {}
+        self.relabelled: dict[JobKey, HotJob] = {}
+        self.moved: set[JobKey] = set()  # more than their last offset changes in their row
+
+    def add(self, entry: Entry) -> Outcome | Replay:
+        """Work out an entry. Raises what it is refused with; the batch is then as it was."""
+        hot = self._find(entry.workspace, entry.id)
+        scope = self.scope(entry)
+        known = None if entry.key is None else self.keys.get((scope, entry.key.key))
+        if entry.key is not None and known is not None:
+            if known.digest != entry.key.digest:
+                raise KeyReused(field="Idempotency-Key")
+            return Replay(known.row, known.offset, known.status == 201)
+        if hot is not None and hot.standing.deleted:
+            raise JobDeleted
+        outcome = self._change(entry, hot)
+        if entry.key is not None:
+            standing = outcome.standing
+            row = self.jobs[standing.job.key].row
+            known = KnownKey(entry.key.digest, 201 if outcome.made else 200, row, standing.last)
+            self.keys[scope, entry.key.key] = known
+            self.rows.keys.append((scope, entry.key.key, known.digest, known.status, known.row, known.offset))
+        return outcome
+
+    def _find(self, workspace: str, job_id: str) -> HotJob | None:
+        key = workspace, job_id
+        return self.jobs.get(key) or self.jobs.get(self.names.get(key, key))
+
+    def scope(self, entry: Entry) -> str:
+        """The scope of an entry's key: the workspace, or the job under its own id, whichever name it is called by."""
+        if entry.key is not None and entry.key.scope == "workspace":
+            return entry.workspace
+        hot = self._find(entry.workspace, entry.id)
+        return f"{entry.workspace}/{hot.standing.job.id if hot else entry.id}"
+
+    def _change(self, entry: Entry, hot: HotJob | None) -> Outcome:
+        if hot is None:
+            return self._create(entry)
+        standing = hot.standing
+        if entry.fresh:
+            if entry.digest is None or entry.digest != hot.digest:
+                raise JobExists(
+                    f"job {entry.id!r} exists with other content; report to it, or take another id", field="id"
+                )
+            return Outcome(standing, made=False)
+        if entry.expect is not None and entry.expect != standing.job.position:
+            raise PreconditionFailed(f"the job stands at {standing.job.position}", position=standing.job.position)
+        steps: list[tuple[str, Job, Job, bytes]] = []
+        job = standing.job
+        for change in entry.changes:
+            before, job = job, _changed(job, change, self._now)
+            if job is not before:
+                event = _event(change, before, job)
+                job = replace(job, position=self._extent.position(self.head + len(steps) + 1))
+                steps.append((event, before, job, document(job)))
+        for event, before, after, data in steps:
+            self._record(entry, hot, event, before, after, data)
+            hot = self.touched[after.key]
+        return Outcome(hot.standing, made=bool(steps))
+
+    def _create(self, entry: Entry) -> Outcome:
+        if entry.identity is None:
+            raise JobNotFound(f"there is no job {entry.id!r} in workspace {entry.workspace!r}", job=entry.id)
+        first, *others = entry.changes
+        if not isinstance(first, Report):
+            raise JobNotFound
+        alias = alias_of(entry.workspace, entry.id)
+        if alias != entry.id and self._find(entry.workspace, alias) is not None:
+            raise JobExists(f"another job has the id {alias!r}, under which dialects would show this one", field="id")
+        job = create(replace(entry.identity, id=entry.id), first, self._now, entry.workspace)
+        job = replace(job, position=self._extent.position(self.head + 1))
+        data = document(job)
+        if others:
+            raise InvalidReport("a job is created by one report", field="")
+        row, offset = self.next_row, self.head + 1
+        standing = Standing(job, data, offset, offset)
+        hot = HotJob(standing, row, None, entry.digest)
+        self.next_row += 1
+        self.rows.jobs.append(
+            (row, job.workspace, job.id, job.name, job.process, job.state, offset, offset, entry.digest)
+        )
+        self.rows.identities += [(job.workspace, name, row) for name in {job.id, alias}]
+        self._record(entry, hot, TRANSITION, None, job, data)
+        self.names[job.workspace, alias] = job.key
+        return Outcome(self.touched[job.key].standing, made=True)
+
+    def _record(self, entry: Entry, hot: HotJob, event: str, before: Job | None, after: Job, data: bytes) -> None:
+        self.head = offset = self.head + 1
+        relabelled = before is not None and before.labels != after.labels
+        was = before.labels if before is not None and relabelled else None
+        base, body, chain = _body(hot, before if event != DELETED else None, after, data, offset)
+        self.rows.records.append(
+            (
+                offset,
+                hot.row,
+                event,
+                entry.by,
+                self._now_ms,
+                base,
+                CODEC,
+                None if was is None else orjson.dumps(was),
+                body,
+            )
+        )
+        standing = Standing(after, data, hot.standing.first, offset, hot.standing.floor, event == DELETED)
+        new = HotJob(standing, hot.row, chain, hot.digest)
+        self.touched[after.key] = new
+        self.jobs[after.key] = new
+        if relabelled or (before is None and after.labels):
+            self.relabelled[after.key] = new
+        if before is None or event != PROGRESS or before.lease != after.lease:
+            self.moved.add(after.key)
+        self.records.append(Record(offset, after.position, event, entry.by, after.key, data, was=was, job=after))
+
+
+def _changed(job: Job, change: Change, now: str) -> Job:
+    if isinstance(change, Report):
+        return apply(job, change, now)
+    if isinstance(change, Wish):
+        return wish(job, change.kind, now)
+    if isinstance(change, Stall):
+        return stall(job, change.version, now)
+    if not job.terminal:
+        raise JobNotFinished(f"the job is {job.state}; cancel it first, then delete it", state=job.state)
+    return remains(job, now)
+
+
+def _event(change: Change, before: Job, after: Job) -> str:
+    if isinstance(change, Delete):
+        return DELETED
+    return TRANSITION if before.state is not after.state else PROGRESS
+
+
+def _body(hot: HotJob, before: Job | None, after: Job, data: bytes, offset: int) -> tuple[int | None, bytes, Chain]:
+    chain = hot.chain
+    if before is not None and chain is not None and len(data) > SMALL and chain.count < MAX_CHAIN:
+        change = fold(as_json(before), as_json(after))
+        if change is not None and chain.size + len(change) <= len(data):
+            return chain.base, change, Chain(chain.base, chain.count + 1, chain.size + len(change))
+    return None, data, Chain(offset)

@@ -1,0 +1,137 @@
+"""What a log keeps in memory: its epochs and head, and the jobs as they stand that were written or read lately."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from gateway.eventlog.base import RecordPage, Standing, Unresumable
+from gateway.record import Position, alias_of
+
+HOT_BYTES = 48 * 2**20  # of documents; the whole process is to stay below 150 MiB when idle
+FEED_RECORDS = 4096  # that wait for the follower in memory; it is there within milliseconds
+HOT_JOBS = 20_000  # each costs about 1 KiB beside its document
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Where a job's newest record is folded from: the whole body's offset, the number of changes since, their size."""
+
+    base: int
+    count: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HotJob:
+    """A job as it stands, its row in the database, its chain where that is known, the digest of its create body."""
+
+    standing: Standing
+    row: int
+    chain: Chain | None = None
+    digest: bytes | None = None
+
+
+class HotJobs:
+    """Jobs as they stand, the least recently used thrown out first. Only what is committed enters."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[tuple[str, str], HotJob] = OrderedDict()
+        self._aliases: dict[tuple[str, str], str] = {}
+        self._size = 0
+
+    def get(self, workspace: str, job_id: str) -> HotJob | None:
+        """The job of that id or alias, if it is kept here."""
+        key = workspace, self._aliases.get((workspace, job_id), job_id)
+        found = self._jobs.get(key)
+        if found is not None:
+            self._jobs.move_to_end(key)
+        return found
+
+    def put(self, hot: HotJob) -> None:
+        """Keep a job as it stands now."""
+        key = hot.standing.job.key
+        self._drop(key)
+        self._jobs[key] = hot
+        self._aliases[key[0], alias_of(*key)] = key[1]
+        self._size += len(hot.standing.document)
+        while len(self._jobs) > HOT_JOBS or (self._size > HOT_BYTES and len(self._jobs) > 1):
+            self._drop(next(iter(self._jobs)))
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """Keep it no longer."""
+        self._drop(key)
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._jobs.clear()
+        self._aliases.clear()
+        self._size = 0
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        old = self._jobs.pop(key, None)
+        if old is not None:
+            self._size -= len(old.standing.document)
+            self._aliases.pop((key[0], alias_of(*key)), None)
+
+
+class Extent:
+    """How far a log reaches: its epochs, its head, and the floor below which records may be gone."""
+
+    def __init__(self, epochs: list[tuple[int, str]], head: int, floor: int, now: int) -> None:
+        self._firsts = [first for first, _ in epochs]
+        self._names = [name for _, name in epochs]
+        self.head, self.floor = head, floor
+        self.now = now  # the newest record's time in ms: `updated` never decreases along the log
+
+    def position(self, offset: int) -> str:
+        """The position of an offset, with the epoch in which it was written."""
+        return f"{self._names[max(bisect_right(self._firsts, offset) - 1, 0)]}-{offset}"
+
+    def offset(self, position: Position) -> int:
+        """The offset of a position of this log. Raises Unresumable."""
+        if position.epoch not in self._names:
+            raise Unresumable("foreign")
+        number = self._names.index(position.epoch)
+        last = self._firsts[number + 1] - 1 if number + 1 < len(self._names) else self.head
+        if position.offset > last:
+            raise Unresumable("ahead")
+        return position.offset
+
+
+class Feed:
+    """Pages that were committed and not yet followed, in the order of the log. A follower that falls far behind finds
+    the oldest gone and reads them from the file."""
+
+    def __init__(self) -> None:
+        self._pages: deque[RecordPage] = deque()
+        self._size = 0
+        self._fed = asyncio.Event()
+
+    def put(self, page: RecordPage) -> None:
+        """A commit's records."""
+        self._pages.append(page)
+        self._size += len(page.records)
+        while self._size > FEED_RECORDS and len(self._pages) > 1:
+            self._drop()
+        self._fed.set()
+
+    def after(self, offset: int) -> RecordPage | None:
+        """The page that begins right after an offset, if it is here."""
+        while self._pages and self._pages[0].scanned <= offset:
+            self._drop()
+        if not self._pages or self._pages[0].records[0].offset != offset + 1:
+            return None
+        return self._drop()
+
+    async def news(self) -> None:
+        """Wait for the next commit; what was put since the last look counts."""
+        await self._fed.wait()
+        self._fed.clear()
+
+    def _drop(self) -> RecordPage:
+        page = self._pages.popleft()
+        self._size -= len(page.records)
+        return page

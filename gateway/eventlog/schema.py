@@ -1,0 +1,197 @@
+"""Opening a database file: the lock, the pragmas, the migrations, the epochs.
+
+Law: one process writes a file and checkpoints it. SQLite before 3.51.3 can corrupt a WAL file that two connections
+write or checkpoint at the same moment; a flock beside the file keeps a second gateway out, and the kernel releases it
+when the process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from gateway.errors import GatewayError, LogFull, LogUnusable, Unavailable
+
+logger = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x53476C67  # "SGlg": tells our files from those of other programs
+EPOCH_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+BUSY_MS = 5000  # how long a write waits for a foreign lock before its producers get 503
+CHECK_BELOW = 64 * 2**20  # bytes; a file up to this size is checked whole at the start, in well under a second
+WAL_LIMIT = 64 * 2**20  # bytes to which the WAL file is cut back after a checkpoint
+SAFE_VERSION = (3, 51, 3)
+
+TRANSACTION = "transaction"
+_EPOCHS = "SELECT first, epoch FROM epochs ORDER BY first"
+_HEAD = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0)"
+_COPIED = "SELECT count(*) FROM meta WHERE name = 'copied'"
+_NEW_EPOCH = "INSERT OR REPLACE INTO epochs VALUES (?, ?)"
+_NOT_COPIED = "DELETE FROM meta WHERE name = 'copied'"
+Statement = tuple[str, Sequence[Any]]
+
+
+class BatchConnection(sqlite3.Connection):
+    """A connection that runs a whole transaction in one call, since every call of aiosqlite costs a thread hop.
+
+    `executemany(TRANSACTION, statements)` runs (sql, rows) pairs in order; if one fails, all are rolled back.
+    """
+
+    def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
+        if sql != TRANSACTION:
+            return super().executemany(sql, parameters)
+        try:
+            for statement, rows in parameters:
+                if len(rows) == 1:
+                    self.execute(statement, rows[0])
+                else:
+                    super().executemany(statement, rows)
+        except BaseException:
+            # SQLite has rolled back by itself after some errors (a full disk): then there is nothing to roll back.
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+        return self.cursor()
+
+
+class FileLock:
+    """The right to write a database file, held by one process at a time."""
+
+    def __init__(self, database: str) -> None:
+        self._path = f"{database}.lock"
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise LogUnusable(f"{database}: its lock file can't be written ({error.strerror})") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise LogUnusable(f"{database} is in use by another gateway; stop that one or name another file") from error
+
+    def release(self) -> None:
+        """Let another process write the file."""
+        os.close(self._file)
+
+
+@contextmanager
+def foreign_errors(database: str) -> Iterator[None]:
+    """Map SQLite's errors at opening to LogUnusable, in words that tell the operator what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        words = {
+            sqlite3.SQLITE_CORRUPT: "is corrupt; restore it from a backup",
+            sqlite3.SQLITE_NOTADB: "is not an SQLite database, or is corrupt; restore it from a backup",
+            sqlite3.SQLITE_READONLY: "can't be written; check its owner and permissions",
+            sqlite3.SQLITE_CANTOPEN: "can't be opened; check that its folder exists and can be written",
+            sqlite3.SQLITE_FULL: "can't be written: the disk is full",
+            sqlite3.SQLITE_BUSY: "is locked by another program",
+        }.get(code, f"can't be used ({error})")
+        raise LogUnusable(f"{database} {words}") from error
+
+
+def write_error(error: sqlite3.Error) -> GatewayError:
+    """What a producer is told of a failed transaction."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return LogFull(retry_after=5)
+    if code == sqlite3.SQLITE_BUSY:
+        return Unavailable("the log is locked by another program; nothing was written", retry_after=1)
+    return Unavailable("the log can't be written; nothing was written", retry_after=5)
+
+
+async def open_writer(database: str) -> aiosqlite.Connection:
+    """The connection that writes, on a file that is brought to the newest schema."""
+    with foreign_errors(database):
+        db = await aiosqlite.connect(database, factory=BatchConnection, isolation_level=None)
+    try:
+        with foreign_errors(database):
+            await _prepare(db, database)
+    except BaseException:
+        await db.close()
+        raise
+    return db
+
+
+async def open_reader(database: str) -> aiosqlite.Connection:
+    """A connection that reads, and can neither write nor checkpoint."""
+    db = await aiosqlite.connect(read_only(database), uri=True, isolation_level=None)
+    for pragma in ("query_only = ON", "wal_autocheckpoint = 0", f"busy_timeout = {BUSY_MS}"):
+        await db.execute_fetchall(f"PRAGMA {pragma}")
+    return db
+
+
+def read_only(database: str) -> str:
+    """The address by which SQLite opens a file that it may not write."""
+    return f"{Path(database).absolute().as_uri()}?mode=ro"
+
+
+async def one(db: aiosqlite.Connection, sql: str, parameters: Sequence[Any] = ()) -> Any:
+    """The first column of the first row."""
+    return next(iter(await db.execute_fetchall(sql, parameters)))[0]
+
+
+async def open_epochs(db: aiosqlite.Connection, new: bool) -> list[tuple[int, str]]:
+    """The epochs as (first offset, name), after starting a new one where it is asked for or the file is a copy."""
+    epochs = list(await db.execute_fetchall(_EPOCHS))
+    if new or not epochs or await one(db, _COPIED):
+        first = await one(db, _HEAD) + 1
+        name = "".join(secrets.choice(EPOCH_ALPHABET) for _ in range(8))
+        statements = [("BEGIN IMMEDIATE", [()]), (_NEW_EPOCH, [(first, name)]), (_NOT_COPIED, [()]), ("COMMIT", [()])]
+        await db.executemany(TRANSACTION, statements)
+        logger.info("the log starts epoch %s at offset %d", name, first)
+        epochs = list(await db.execute_fetchall(_EPOCHS))
+    return [(first, name) for first, name in epochs]
+
+
+async def _prepare(db: aiosqlite.Connection, database: str) -> None:
+    await db.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")
+    application, version = await one(db, "PRAGMA application_id"), await one(db, "PRAGMA user_version")
+    tables = await one(db, "SELECT count(*) FROM sqlite_schema")
+    if application != APPLICATION_ID and (tables or application or version):
+        raise LogUnusable(f"{database} is a database of another program; name another file")
+    steps = migrations()
+    if version > len(steps):
+        raise LogUnusable(
+            f"{database} has schema {version}, newer than this program knows ({len(steps)}); install the newer program"
+        )
+    if tables and _size(database) <= CHECK_BELOW:
+        found = await one(db, "PRAGMA quick_check(1)")
+        if found != "ok":
+            raise LogUnusable(f"{database} is corrupt ({found}); restore it from a backup")
+    await _set_pragmas(db, database)
+    for number, step in enumerate(steps[version:], start=version + 1):
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
+        await db.executescript(f"BEGIN IMMEDIATE;\n{step}\n{marks}\nCOMMIT;")
+    if sqlite3.sqlite_version_info < SAFE_VERSION:
+        logger.info("SQLite %s: only this process may write or checkpoint %s", sqlite3.sqlite_version, database)
+
+
+def _size(database: str) -> int:
+    return Path(database).stat().st_size
+
+
+async def _set_pragmas(db: aiosqlite.Connection, database: str) -> None:
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 0}
+    for name, value in wanted.items():
+        await db.execute_fetchall(f"PRAGMA {name} = {value}")
+        if await one(db, f"PRAGMA {name}") != value:
+            raise LogUnusable(f"{database}: SQLite refused {name} = {value}; use a local file system")
+    await db.execute_fetchall(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+
+
+def migrations() -> list[str]:
+    """The scripts that bring an empty database to today's schema, in their order."""
+    folder = files("gateway.eventlog") / "migrations"
+    return [item.read_text("utf-8") for item in sorted(folder.iterdir(), key=lambda item: item.name)]

@@ -1,0 +1,114 @@
+"""The bytes of the canonical event stream: Server-Sent Events as the WHATWG HTML standard has them, or NDJSON.
+
+Law: a record is encoded once for each form that has readers, and every reader gets those very bytes. The line end is
+LF, `id` is ASCII, and the data is one line of JSON that no reader can take for two.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import orjson
+
+from gateway.record import DELETED, Record, dumps
+from gateway.values import Json
+
+RETRY_MS: Final = (2_000, 5_000)  # spread, so that the readers of a server that restarts do not all return at once
+FAREWELL_MS: Final = (1_000, 10_000)
+BUSY_MS: Final = (5_000, 30_000)
+CHUNK_BYTES: Final = 64 * 1024  # written at once; about what a socket's buffers take
+OMITTABLE: Final = ("steps", "details", "result")  # the members that can be bulky
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a reader wants its frames: as an event stream or as lines of JSON, and which members left out."""
+
+    kind: Literal["sse", "ndjson"] = "sse"
+    omit: frozenset[str] = frozenset()
+
+
+def frame(form: Form, event: str, position: str | None, data: bytes) -> bytes:
+    """One frame. `position` becomes its id; without one a reader's cursor stays where it is."""
+    if form.kind == "ndjson":
+        fields = {"event": event, "id": position, "data": orjson.Fragment(data)}
+        return orjson.dumps({name: value for name, value in fields.items() if value is not None}) + b"\n"
+    if position is None:
+        return b"event: %s\ndata: %s\n\n" % (event.encode(), data)
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (position.encode(), event.encode(), data)
+
+
+def retry(form: Form, between: tuple[int, int] = RETRY_MS) -> bytes:
+    """How long a reader is to wait before it comes back, in ms; lines of JSON have no such thing."""
+    if form.kind == "ndjson":
+        return b""
+    return b"retry: %d\n\n" % random.randint(*between)  # noqa: S311 - jitter, no secret
+
+
+def of_record(record: Record, form: Form) -> bytes:
+    """A record's frame: `transition`, `progress` or `deleted`."""
+    found = record.frames.get(form)
+    if found is None:
+        if record.event == DELETED:
+            workspace, job_id = record.key
+            data = dumps({"id": job_id, "workspace": workspace, "position": record.position})
+        else:
+            data = without(record.document, form.omit)
+        found = record.frames[form] = frame(form, record.event, record.position, data)
+    return found
+
+
+def of_records(records: Iterable[Record], form: Form) -> bytes:
+    """Frames of records that leave together."""
+    return b"".join([of_record(record, form) for record in records])
+
+
+def chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Blocks joined to pieces that are written at once."""
+    chunk: list[bytes] = []
+    size = 0
+    for block in blocks:
+        chunk.append(block)
+        size += len(block)
+        if size >= CHUNK_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield b"".join(chunk)
+
+
+def snapshot(form: Form, document: bytes, position: str | None) -> bytes:
+    """A job as it stands; with an id where there is one job only, for then the position covers all that is owed."""
+    return frame(form, "snapshot", position, without(document, form.omit))
+
+
+def sync(form: Form, position: str, time: str, more: Mapping[str, Json] | None = None) -> bytes:
+    """Told to readers that have caught up: where they are."""
+    return frame(form, "sync", position, dumps({"head": position, "time": time, **(more or {})}))
+
+
+def reset(form: Form, reason: str, requested: str, oldest: str, head: str) -> bytes:
+    """The cursor can't be resumed from; snapshots follow. `reason` is expired, foreign or ahead."""
+    return frame(form, "reset", None, dumps({"reason": reason, "requested": requested, "oldest": oldest, "head": head}))
+
+
+def busy(form: Form) -> bytes:
+    """Too many readers: this one is to come back later."""
+    wait = random.randint(*BUSY_MS)  # noqa: S311 - jitter, no secret
+    return retry(form, (wait, wait)) + frame(form, "busy", None, dumps({"retry": wait}))
+
+
+def end(form: Form, reason: str) -> bytes:
+    """Nothing will follow: the reader is to stay away. `reason` is terminal, deleted or unauthorized."""
+    return frame(form, "end", None, dumps({"reason": reason}))
+
+
+def without(document: bytes, omit: frozenset[str]) -> bytes:
+    """A document with members left out; the very bytes where none is."""
+    if not omit:
+        return document
+    members = orjson.loads(document)
+    return dumps({name: value for name, value in members.items() if name not in omit})

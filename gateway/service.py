@@ -1,0 +1,327 @@
+"""The use cases, one class: create, report, status, jobs, history, wish, delete, subscribe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.errors import (
+    Compacted,
+    GatewayError,
+    InvalidCursor,
+    InvalidReport,
+    InvalidRequest,
+    JobDeleted,
+    JobNotFound,
+    Unavailable,
+)
+from gateway.eventlog.base import Entry, JobPage, Key, Outcome, Standing, Unresumable
+from gateway.eventlog.retention import Retention
+from gateway.eventlog.sqlite import SqliteLog
+from gateway.hub import Hub
+from gateway.job import Delete, Wish, stamp
+from gateway.leases import Leases
+from gateway.record import Filter, Position, Record
+from gateway.report import Identity, Report
+from gateway.settings import Settings
+from gateway.stream import Subscription
+from gateway.values import DEFAULT_WORKSPACE, parse_time
+from gateway.wanted import EARLIEST, Wanted, begin
+
+logger = logging.getLogger(__name__)
+
+RECOVERY_SECONDS = 2.0  # between two tries to write after a transaction failed, so that readiness returns by itself
+TEND_SECONDS = 10.0  # between two looks for what is due to be compacted
+TEND_PAUSE = 0.005  # after each step of compaction; leaves the writer to the producers
+MAX_PACE = 30  # seconds; the longest polling hint: a job may always end sooner than it used to move
+
+
+@dataclass(frozen=True, slots=True)
+class BulkLine:
+    """A line of a bulk body: a report, whom it is about, and its key."""
+
+    identity: Identity
+    report: Report
+    key: Key | None = None
+
+
+class Gateway:
+    """The gateway behind every dialect. `start` before the first call, `stop` after the last."""
+
+    log: SqliteLog
+    hub: Hub
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.streams: set[Subscription] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Task[None] | None = None
+        self._why_not: str | None = "the gateway has not started"
+        self._leases: Leases | None = None
+
+    # Life
+
+    async def start(self) -> None:
+        """Open the log and begin to follow it. Raises LogUnusable."""
+        self.log = await SqliteLog.open(self.settings.database, new_epoch=self.settings.new_epoch)
+        self.hub = Hub(self.log.head)
+        self._leases = Leases(self.log)
+        self._writing = self._watch("the writer", self.log.run())
+        self._watch("the follower", self._follow())
+        self._watch("the heartbeat", self._beat())
+        self._watch("the wheel", self.hub.turn())
+        self._watch("the lease watch", self._leases.watch(await self.log.leased()))
+        self._watch("compaction", self._tend())
+        self._why_not = None
+
+    async def stop(self) -> None:
+        """Write what waits, and close the log."""
+        if self._writing is None:
+            return
+        self.drain()
+        self.log.stop_writing()
+        await asyncio.wait([self._writing])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.log.close()
+        self._writing = None
+
+    def drain(self) -> None:
+        """Be no longer ready, and take no more writes."""
+        self._why_not = self._why_not or "the gateway is shutting down"
+
+    async def farewell(self, spread: float) -> None:
+        """End all streams, spread over so many seconds, each with a time after which to come back."""
+        streams = list(self.streams)
+        begin = time.monotonic()
+        leaving: set[asyncio.Task[None]] = set()
+        for number, stream in enumerate(streams):
+            leaving.add(asyncio.create_task(stream.farewell()))
+            ahead = begin + spread * number / len(streams) - time.monotonic()
+            if ahead > 0.01 or number % 64 == 63:
+                await asyncio.sleep(max(ahead, 0))
+        if leaving:
+            await asyncio.wait(leaving)
+
+    def readiness(self) -> str | None:
+        """Why the gateway is not ready; None when it is."""
+        return self._why_not or (self.log.trouble if self._writing is not None else None)
+
+    # Writing
+
+    async def create(self, identity: Identity, report: Report, *, digest: bytes, key: Key | None, by: str) -> Outcome:
+        """A new job, or the one that the same body created before. Raises JobExists, JobDeleted, KeyReused."""
+        workspace = identity.workspace or DEFAULT_WORKSPACE
+        job_id = identity.id or new_id()
+        named = None if identity.id is None else digest
+        entry = Entry(workspace, job_id, (report,), by, replace(identity, id=job_id), fresh=True, digest=named, key=key)
+        return await self._append(entry)
+
+    async def report(
+        self,
+        workspace: str,
+        job_id: str,
+        reports: Sequence[Report],
+        *,
+        key: Key | None = None,
+        expect: str | None = None,
+        by: str,
+    ) -> Outcome:
+        """Reports of a job, all or none. Raises JobNotFound, JobDeleted, IllegalTransition, JobFinished,
+        PreconditionFailed, KeyReused, TooLarge, LogFull, Unavailable."""
+        return await self._append(Entry(workspace, job_id, tuple(reports), by, key=key, expect=expect))
+
+    async def bulk(self, lines: Sequence[BulkLine], *, by: str) -> list[Outcome | GatewayError]:
+        """Reports of many jobs, each by itself; a job not known is created."""
+        self._check_writable()
+        entries = []
+        for line in lines:
+            if line.identity.id is None:
+                raise InvalidReport("job is missing", field="job")
+            workspace = line.identity.workspace or DEFAULT_WORKSPACE
+            entries.append(Entry(workspace, line.identity.id, (line.report,), by, line.identity, key=line.key))
+        answers = await self.log.append(entries)
+        for answer in answers:
+            if isinstance(answer, Outcome):
+                self._renew(answer)
+        return answers
+
+    async def wish(self, workspace: str, job_id: str, kind: str, *, key: Key | None = None, by: str) -> Outcome:
+        """A reader's wish: cancel, pause or resume. Raises JobNotFound, JobDeleted, IllegalTransition, JobFinished."""
+        return await self._append(Entry(workspace, job_id, (Wish(kind),), by, key=key))
+
+    async def delete(self, workspace: str, job_id: str, *, by: str) -> None:
+        """Delete a finished job. Raises JobNotFound, JobDeleted, JobNotFinished."""
+        await self._append(Entry(workspace, job_id, (Delete(),), by))
+
+    async def _append(self, entry: Entry) -> Outcome:
+        self._check_writable()
+        (answer,) = await self.log.append([entry])
+        if isinstance(answer, GatewayError):
+            raise answer
+        self._renew(answer)
+        return answer
+
+    def _renew(self, outcome: Outcome) -> None:
+        if self._leases is not None and not outcome.replayed:
+            self._leases.renew(outcome.standing.job)
+
+    def _check_writable(self) -> None:
+        if self._why_not is not None:
+            raise Unavailable(f"{self._why_not}; nothing was written", retry_after=2)
+
+    # Reading
+
+    def hot(self, workspace: str, job_id: str) -> Standing | None:
+        """The job as it stands, if that is known without reading; tombstones are left to `standing`."""
+        found = self.log.hot(workspace, job_id)
+        return None if found is None or found.deleted else found
+
+    async def standing(self, workspace: str, job_id: str) -> Standing:
+        """The job of that id or alias as it stands. Raises JobNotFound, JobDeleted."""
+        found = await self.log.standing(workspace, job_id)
+        if found is None:
+            raise JobNotFound(f"there is no job {job_id!r} in workspace {workspace!r}", job=job_id)
+        if found[0].deleted:
+            raise JobDeleted
+        return found[0]
+
+    async def wait(self, standing: Standing, seconds: float) -> Standing:
+        """The job once it has moved on from `standing`, or as it still is after so many seconds."""
+        job = standing.job
+        change = self.hub.change(job.key)  # before the look, so that no change falls between the two
+        try:
+            now = await self.standing(*job.key)
+            if now.last == standing.last and not job.terminal and self._why_not is None:
+                await asyncio.wait([change], timeout=seconds)
+                now = await self.standing(*job.key)
+            return now
+        finally:
+            change.cancel()
+
+    async def at(self, workspace: str, job_id: str, moment: str) -> Record:
+        """The job's record that stood at a position or a time. Raises InvalidRequest, Compacted, JobNotFound."""
+        standing = await self.standing(workspace, job_id)
+        found = await self.log.at(standing.job.key, self._moment(moment))
+        if found is None and standing.floor == 0:
+            raise JobNotFound(f"there was no job {job_id!r} yet at {moment}", job=job_id)
+        floor = await self.log.floor_of(standing.job.key) or 0
+        if found is None or found.offset < floor:
+            detail = "the job's document of that moment is no longer kept; `oldest` is the oldest position that is"
+            raise Compacted(detail, oldest=self.log.position(floor))
+        return found
+
+    def _moment(self, moment: str) -> int | str:
+        try:
+            return self.log.offset(Position.parse(moment))
+        except Unresumable as error:
+            raise InvalidRequest(
+                f"at is a position that this log does not know ({error.reason})", field="at"
+            ) from error
+        except InvalidCursor:
+            pass
+        try:
+            return stamp(parse_time(moment))
+        except InvalidReport:
+            detail = "at must be a position or a time as RFC 3339 writes it, such as 2026-02-19T10:00:00Z"
+            raise InvalidRequest(detail, field="at") from None
+
+    async def jobs(self, match: Filter, after: str | None, limit: int) -> JobPage:
+        """Jobs that match, newest first. Raises InvalidCursor, Compacted for a foreign or expired `after`."""
+        return await self.log.jobs(match, None if after is None else self._page_offset(after, 0), limit)
+
+    async def history(
+        self, workspace: str, job_id: str, after: str | None, limit: int
+    ) -> tuple[Sequence[Record], str | None]:
+        """Records of a job in the order of the log, and the position after which the next page begins, if any does."""
+        standing = await self.standing(workspace, job_id)
+        cursor = self._page_offset(after, standing.floor) if after not in (None, EARLIEST) else 0
+        match = Filter(jobs=frozenset([standing.job.key]))
+        page = await self.log.read(cursor, standing.last, match, limit)
+        more = page.scanned < standing.last and bool(page.records)
+        return page.records, self.log.position(page.scanned) if more else None
+
+    def _page_offset(self, after: str | None, floor: int) -> int:
+        try:
+            offset = self.log.offset(Position.parse(after or ""))
+        except Unresumable as error:
+            detail = f"after can't be continued from ({error.reason}); start the list anew"
+            raise Compacted(detail, oldest=self.log.position(floor or self.log.floor)) from error
+        except InvalidCursor as error:
+            raise InvalidCursor("after must be a position that the gateway gave", field="after") from error
+        if offset < floor:
+            raise Compacted("after has expired; start the list anew", oldest=self.log.position(floor))
+        return offset
+
+    def pace(self, standing: Standing) -> int:
+        """After how many seconds a look at the job is worth while: its own mean time between two records."""
+        job = standing.job
+        begin, end = datetime.fromisoformat(job.created), datetime.fromisoformat(job.updated)
+        return max(1, min(MAX_PACE, round((end - begin).total_seconds() / max(job.version - 1, 1))))
+
+    # Streams
+
+    async def subscribe(self, wanted: Wanted) -> Subscription | None:
+        """A stream, not yet open; None where nothing will ever follow (204).
+
+        Raises JobNotFound, JobDeleted, InvalidCursor.
+        """
+        wanted, start = await begin(self.log, wanted)
+        if start is None:
+            return None
+        busy = len(self.streams) >= self.settings.max_streams or self._why_not is not None
+        stream = Subscription(self.log, self.hub, wanted, start, lambda: stamp(datetime.now(UTC)), busy)
+        self.streams.add(stream)
+        stream.closed = lambda: self.streams.discard(stream)
+        return stream
+
+    # What runs in the background; nothing of it may die unseen
+
+    def _watch(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._died)
+        return task
+
+    def _died(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._why_not = f"{task.get_name()} died: {error!r}"
+            logger.critical("%s", self._why_not, exc_info=error)
+
+    async def _follow(self) -> None:
+        async for page in self.log.follow(self.hub.dispatched):
+            await self.hub.dispatch(page)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.heartbeat)
+            await self.hub.beat()
+
+    async def _tend(self) -> None:
+        settings = self.settings
+        rules = Retention(settings.progress_retention, settings.retention_age, settings.retention_records)
+        while True:
+            try:
+                if self.log.trouble is not None:
+                    await self.log.probe()
+                while await self.log.tend(rules, datetime.now(UTC)):  # noqa: ASYNC110 - works, and does not wait
+                    await asyncio.sleep(TEND_PAUSE)
+            except GatewayError as error:
+                logger.warning("compaction waits: %s", error)
+            await asyncio.sleep(RECOVERY_SECONDS if self.log.trouble else TEND_SECONDS)
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): ids of jobs made one after the other sort that way."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    return str(uuid.UUID(int=number & ~(0xF000 << 64) & ~(0xC000 << 48) | (0x7000 << 64) | (0x8000 << 48)))

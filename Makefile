@@ -1,6 +1,8 @@
 # Everything sets itself up: each target makes the environment in .venv when it is missing or pyproject.toml has changed.
 PYTHON ?= python3
 BIN := .venv/bin
+# The real clients of other systems, each in an environment of its own: their dependencies clash with ours.
+CLIENTS := $(patsubst tests/clients/%.txt,.clients/%.stamp,$(wildcard tests/clients/*.txt))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench soak clean
@@ -11,7 +13,7 @@ help:  ## show this list
 run: .venv/run.stamp  ## start the gateway on http://127.0.0.1:8000 and run a real job through it
 	@$(BIN)/python -m gateway.demo
 
-test: .venv/dev.stamp  ## run the tests, with branch coverage (at least 95 %)
+test: .venv/dev.stamp $(CLIENTS)  ## run the tests, with branch coverage (at least 95 %)
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: .venv/dev.stamp  ## ruff, mypy --strict, and the test that holds the layers
@@ -21,13 +23,13 @@ check: .venv/dev.stamp  ## ruff, mypy --strict, and the test that holds the laye
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 bench: .venv/dev.stamp  ## measure this machine
-	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python -m tests.bench.bench
 
-soak: .venv/dev.stamp  ## the long tests: many kills, many streams, big logs
+soak: .venv/dev.stamp $(CLIENTS)  ## the long tests: many kills, many streams, big logs
 	$(BIN)/python -m pytest -m soak --timeout=3600
 
 clean:  ## remove the environment and whatever was made, except status.db
-	rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	rm -rf .venv .clients build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian ships Python without venv's ensurepip: root gets it installed, everybody else is told what to install.
@@ -41,9 +43,14 @@ clean:  ## remove the environment and whatever was made, except status.db
 	$(PYTHON) -m venv .venv
 
 .venv/run.stamp: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mcp]'
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/run.stamp
+
+.clients/%.stamp: tests/clients/%.txt | .venv/bin/python
+	$(PYTHON) -m venv .clients/$*
+	.clients/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@

@@ -5,7 +5,7 @@ Law: importing this does nothing, and `create_app` opens nothing; the log is ope
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -13,16 +13,40 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from gateway.dialects.base import Dialect
+from gateway.dialects.base import Dialect, path_of
 from gateway.dialects.canonical import Canonical
 from gateway.dialects.guard import Guard
-from gateway.dialects.sse import own_farewell
+from gateway.dialects.nemo import Nemo
+from gateway.dialects.weaver import Weaver
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.site import Site, static_folder
 
-DIALECTS: Final[tuple[type[Dialect], ...]] = (Canonical,)
+DIALECTS: Final[tuple[type[Dialect], ...]] = (Canonical, Nemo, Weaver)
+
+
+class _Life:
+    """The gateway and its dialects, from the beginning of the app's lifespan to its end."""
+
+    def __init__(self, gateway: Gateway, dialects: Sequence[Dialect]) -> None:
+        self.running = False
+        self._gateway, self._dialects = gateway, dialects
+
+    @asynccontextmanager
+    async def span(self, _: Starlette) -> AsyncIterator[None]:
+        """Open the log, then run what the dialects need."""
+        async with AsyncExitStack() as stack:
+            await self._gateway.start()
+            stack.push_async_callback(self._gateway.stop)
+            for dialect in self._dialects:
+                await stack.enter_async_context(dialect.running(self._gateway))
+            self.running = True
+            try:
+                yield
+            finally:
+                self.running = False
 
 
 def create_app(settings: Settings | None = None, dialects: tuple[type[Dialect], ...] = DIALECTS) -> Starlette:
@@ -38,42 +62,29 @@ def create_app(settings: Settings | None = None, dialects: tuple[type[Dialect], 
 
     The gateway itself is `app.state.gateway`.
     """
-    own_farewell()
     settings = settings or Settings()
     gateway = Gateway(settings)
     spoken = tuple(dialect() for dialect in dialects)
     site = Site(spoken, static_folder())
-    running = False
+    life = _Life(gateway, spoken)
 
     def dialect_at(path: str) -> Dialect:
         return next((dialect for dialect in spoken if f"{path}/".startswith(f"{dialect.prefix}/")), site)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        nonlocal running
-        async with AsyncExitStack() as stack:
-            await gateway.start()
-            stack.push_async_callback(gateway.stop)
-            for dialect in spoken:
-                await stack.enter_async_context(dialect.running(gateway))
-            running = True
-            try:
-                yield
-            finally:
-                running = False
+    async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+        await dialect_at(path_of(scope)).nothing_here(scope, receive, send)
 
     async def failed(request: Request, error: Exception) -> Response:
         """What went wrong outside every endpoint; whoever serves the app logs it."""
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        return dialect_at(path).refusal(error, request)
+        return dialect_at(path_of(request.scope)).refusal(error, request)
 
     app = Starlette(
         routes=[*(dialect.mount(gateway) for dialect in spoken), *site.routes(gateway)],
-        middleware=[Middleware(Guard, settings=settings, dialect_at=dialect_at, running=lambda: running)],
+        middleware=[Middleware(Guard, settings=settings, dialect_at=dialect_at, running=lambda: life.running)],
         exception_handlers={Exception: failed},
-        lifespan=lifespan,
+        lifespan=life.span,
     )
     app.router.redirect_slashes = False
-    app.router.default = site.nothing_here
+    app.router.default = nothing_here
     app.state.gateway = gateway
     return app

@@ -18,9 +18,9 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.dialects.sse import EXTENSION
+from gateway.errors import GatewayError, HeadTooLarge, InvalidRequest
 
-EXTENSION: Final = "status_gateway.write"
 TRIED_UVICORN: Final = ((0, 50), (0, 56))  # from, and before: the releases whose inside was read; see pyproject.toml
 MAX_HEAD: Final = 16 * 1024  # bytes of a request head; httptools itself would take any number
 MAX_FIELDS: Final = 100  # header fields; browsers send about 20
@@ -31,12 +31,6 @@ _log = logging.getLogger(__name__)
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Scope]]
 _Send = Callable[[_Scope], Awaitable[None]]
-
-
-class HeadTooLarge(GatewayError):
-    """The request's head is larger than 16 KiB or has more than 100 fields."""
-
-    code, status, title = "head-too-large", 431, "Request head too large"
 
 
 @functools.lru_cache(maxsize=4)
@@ -61,7 +55,7 @@ class Writer:
         cycle = self._cycle
         if cycle.disconnected or cycle.response_complete or cycle.transport.is_closing():
             raise ConnectionResetError(errno.ECONNRESET, "the reader is gone")
-        if cycle.flow.write_paused:
+        if cycle.flow.write_paused or not cycle.response_started:
             return False
         if data:  # an empty chunk would be the end of the body
             cycle.transport.write(_chunk(data) if cycle.chunked_encoding else data)

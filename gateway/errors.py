@@ -166,6 +166,12 @@ class KeyReused(GatewayError):
     code, status, title = "idempotency-key-reused", 422, "Idempotency key reused"
 
 
+class HeadTooLarge(GatewayError):
+    """The request's head is larger than 16 KiB or has more than 100 fields."""
+
+    code, status, title = "head-too-large", 431, "Request head too large"
+
+
 class Unavailable(GatewayError):
     """The gateway does not take this now; try again."""
 
@@ -204,6 +210,7 @@ ERRORS: tuple[type[GatewayError], ...] = (
     UnsupportedMediaType,
     Misdirected,
     KeyReused,
+    HeadTooLarge,
     Unavailable,
     LogFull,
 )

@@ -156,7 +156,7 @@ def apply(job: Job, report: Report, now: str) -> Job:
     if job.stalled:
         changes["stalled"] = False
     changes = {name: value for name, value in changes.items() if not equal(getattr(base, name), value)}
-    if base is job and not changes:
+    if not changes:
         return job
     return replace(base, **changes, **_recorded(job, report, now))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ class Leases:
         self._log = log
         self._deadlines: dict[JobKey, tuple[float, int]] = {}  # monotonic time, and the version then
         self._heap: list[tuple[float, JobKey]] = []
-        self._queued: set[JobKey] = set()  # the keys in the heap, each once
+        self._queued: dict[JobKey, float] = {}  # the earliest time at which the heap has the key
 
     def renew(self, job: Job) -> None:
         """The job was heard of just now."""
@@ -39,10 +40,18 @@ class Leases:
         self._deadlines[job.key] = deadline, job.version
         self._queue(deadline, job.key)
 
+    def track(self, job: Job) -> None:
+        """The job has moved on though nothing was heard of it, as by a reader's wish: its time goes on running."""
+        if job.key not in self._deadlines or job.state in AT_REST:
+            self.renew(job)
+        else:
+            self._deadlines[job.key] = self._deadlines[job.key][0], job.version
+
     async def watch(self, jobs: Sequence[Job]) -> None:
         """Mark what is silent; never ends. `jobs` are those with a lease when the gateway starts."""
         for job in jobs:
-            self.renew(job)
+            if job.key not in self._deadlines:  # it may have been heard of since they were read
+                self.renew(job)
         while True:
             await asyncio.sleep(TICK_SECONDS)
             silent = self._silent(time.monotonic())
@@ -52,8 +61,9 @@ class Leases:
     def _silent(self, now: float) -> list[tuple[JobKey, int]]:
         silent = []
         while self._heap and self._heap[0][0] <= now:
-            _, key = heapq.heappop(self._heap)
-            self._queued.discard(key)
+            due, key = heapq.heappop(self._heap)
+            if self._queued.get(key) == due:
+                del self._queued[key]
             if key not in self._deadlines:
                 continue  # at rest by now
             deadline, version = self._deadlines[key]
@@ -65,8 +75,9 @@ class Leases:
         return silent
 
     def _queue(self, deadline: float, key: JobKey) -> None:
-        if key not in self._queued:
-            self._queued.add(key)
+        # Once is enough, unless its time has become shorter: a renewed lease is looked up when its old time comes.
+        if deadline < self._queued.get(key, math.inf):
+            self._queued[key] = deadline
             heapq.heappush(self._heap, (deadline, key))
 
     async def _stall(self, silent: Sequence[tuple[JobKey, int]]) -> None:
@@ -76,5 +87,6 @@ class Leases:
         except GatewayError as error:
             logger.warning("%d silent jobs could not be marked yet: %s", len(entries), error)
             for key, version in silent:
-                self._deadlines[key] = time.monotonic() + AGAIN_SECONDS, version
-                self._queue(self._deadlines[key][0], key)
+                if key not in self._deadlines:  # else it was heard of meanwhile
+                    self._deadlines[key] = time.monotonic() + AGAIN_SECONDS, version
+                    self._queue(self._deadlines[key][0], key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from gateway.dialects.requests import KEY_LENGTH
+from gateway.dialects.requests import ID_PATTERN, KEY_LENGTH
 from gateway.dialects.writing import FIRST_STATES, MAX_REPORTS
 from gateway.errors import ERRORS, PROBLEM_TYPE
 from gateway.job import TRANSITIONS
@@ -26,7 +26,6 @@ from gateway.report import (
     State,
 )
 from gateway.values import (
-    ID_PATTERN,
     MAX_HREF,
     MAX_INTEGER,
     MAX_LABELS,
@@ -71,8 +70,8 @@ PROGRESS: Final[Schema] = _or_null({"type": "number", "minimum": 0, "maximum": 1
 # What each member of a report may be. The tables of `report` say which members there are; a name that is missing here
 # fails when the schemas are made.
 _MEMBERS: Final[Mapping[str, Schema]] = {
-    "id": {"type": "string", "pattern": ID_PATTERN, "not": {"enum": [".", ".."]}},
-    "job": {"type": "string", "pattern": ID_PATTERN, "not": {"enum": [".", ".."]}},
+    "id": {"type": "string", "pattern": ID_PATTERN},
+    "job": {"type": "string", "pattern": ID_PATTERN},
     "workspace": {"type": "string", "pattern": WORKSPACE_PATTERN},
     "name": LINE,
     "process": _or_null(LINE),
@@ -130,6 +129,10 @@ def _report(identity: Iterable[str] = (), required: Iterable[str] = (), **other:
     return {**_said((*sorted(identity), *REPORT_MEMBERS), required, **other), "allOf": _REPLACED}
 
 
+def _lines(item: str) -> Schema:
+    return {"type": "array", "items": ref(item), "description": "Lines of JSON, here as the list of them."}
+
+
 _SHOWN_ITEM: Final[Mapping[str, Schema]] = {
     "name": LINE,
     "state": ref("State"),
@@ -181,6 +184,10 @@ _EVENTS: Final = """\
 | `busy` | none | `retry` in ms; come back later |
 | `end` | none | `reason`: terminal, deleted or unauthorized; stay away |
 """
+_FRAME: Final[Mapping[str, Schema]] = {
+    "event": {"enum": ["snapshot", "transition", "progress", "deleted", "sync", "reset", "busy", "end"]},
+    "id": PLACE,
+}
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "State": {
         "type": "string",
@@ -207,11 +214,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     },
     "NewJob": _report(CREATE_IDENTITY, state={"enum": [str(state) for state in FIRST_STATES]}),
     "BulkLine": _report((*LINE_IDENTITY, "key"), ["job"]),
-    "BulkLines": {"type": "string", "description": "Lines of JSON, each as the schema `BulkLine`."},
+    "BulkLines": _lines("BulkLine"),
     "BulkAnswer": {
         "anyOf": [_object({"position": PLACE, "state": ref("State")}, ["position", "state"]), ref("Problem")]
     },
-    "BulkAnswers": {"type": "string", "description": "Lines of JSON, each as the schema `BulkAnswer`."},
+    "BulkAnswers": _lines("BulkAnswer"),
     "Job": _object(_JOB, [name for name in _JOB if name not in _OMITTABLE]),
     "Jobs": _object(
         {
@@ -233,11 +240,13 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "History": _object(
         {"records": {"type": "array", "items": ref("Record")}, "next": _or_null(TEXT)}, ["records", "next"]
     ),
-    "EventStream": {"type": "string", "description": "Server-Sent Events.\n\n" + _EVENTS},
-    "EventLines": {
-        "type": "string",
-        "description": "The same frames as lines of JSON: `{event, id, data}`.\n\n" + _EVENTS,
+    "EventStream": {
+        "type": "object",
+        "description": "An event of the stream of Server-Sent Events.\n\n" + _EVENTS,
+        "properties": {**_FRAME, "data": {"type": "string", "contentMediaType": "application/json"}},
     },
+    "EventLine": _object({**_FRAME, "data": {"type": "object"}}, ["event", "data"]),
+    "EventLines": _lines("EventLine"),
     "Health": _object({"status": {"enum": ["ok", "ready"]}}, ["status"]),
     "Contract": {"type": "object", "required": ["openapi", "paths"]},
     "Page": {"type": "string"},

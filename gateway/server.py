@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import __version__
 from gateway.connection import protocol_for
+from gateway.dialects.sse import own_farewell
 from gateway.errors import LogUnusable
 from gateway.process import BACKLOG, FAILURE, ListenError, Watchdog, bind, raise_file_limit, start_listening, url_of
 from gateway.settings import Settings
@@ -175,6 +176,7 @@ def serve(app: Application, settings: Settings) -> int:
     except ListenError as error:
         return _say(str(error))
     raise_file_limit()
+    own_farewell()
     watchdog = Watchdog()
     server = Server(app, settings, watchdog)
     status = FAILURE

@@ -12,28 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.errors import (
-    Compacted,
-    GatewayError,
-    InvalidCursor,
-    InvalidReport,
-    InvalidRequest,
-    JobDeleted,
-    JobNotFound,
-    Unavailable,
-)
-from gateway.eventlog.base import Entry, JobPage, Key, Outcome, Standing, Unresumable
+from gateway import past
+from gateway.errors import GatewayError, InvalidReport, JobDeleted, JobNotFound, Unavailable
+from gateway.eventlog.base import Entry, JobPage, Key, Outcome, Standing
 from gateway.eventlog.retention import Retention
 from gateway.eventlog.sqlite import SqliteLog
 from gateway.hub import Hub
 from gateway.job import Delete, Wish, stamp
 from gateway.leases import Leases
-from gateway.record import Filter, Position, Record
+from gateway.record import Filter, Record
 from gateway.report import Identity, Report
 from gateway.settings import Settings
 from gateway.stream import Subscription
-from gateway.values import DEFAULT_WORKSPACE, parse_time
-from gateway.wanted import EARLIEST, Wanted, begin
+from gateway.values import DEFAULT_WORKSPACE
+from gateway.wanted import Wanted, begin
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +49,7 @@ class Gateway:
 
     log: SqliteLog
     hub: Hub
+    _leases: Leases
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -64,7 +57,6 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: asyncio.Task[None] | None = None
         self._why_not: str | None = "the gateway has not started"
-        self._leases: Leases | None = None
 
     # Life
 
@@ -86,6 +78,7 @@ class Gateway:
         if self._writing is None:
             return
         self.drain()
+        await self.farewell(0)
         self.log.stop_writing()
         await asyncio.wait([self._writing])
         for task in self._tasks:
@@ -150,29 +143,28 @@ class Gateway:
             entries.append(Entry(workspace, line.identity.id, (line.report,), by, line.identity, key=line.key))
         answers = await self.log.append(entries)
         for answer in answers:
-            if isinstance(answer, Outcome):
-                self._renew(answer)
+            if isinstance(answer, Outcome) and not answer.replayed:
+                self._leases.renew(answer.standing.job)
         return answers
 
     async def wish(self, workspace: str, job_id: str, kind: str, *, key: Key | None = None, by: str) -> Outcome:
         """A reader's wish: cancel, pause or resume. Raises JobNotFound, JobDeleted, IllegalTransition, JobFinished."""
-        return await self._append(Entry(workspace, job_id, (Wish(kind),), by, key=key))
+        outcome = await self._append(Entry(workspace, job_id, (Wish(kind),), by, key=key), heard=False)
+        self._leases.track(outcome.standing.job)
+        return outcome
 
     async def delete(self, workspace: str, job_id: str, *, by: str) -> None:
         """Delete a finished job. Raises JobNotFound, JobDeleted, JobNotFinished."""
-        await self._append(Entry(workspace, job_id, (Delete(),), by))
+        await self._append(Entry(workspace, job_id, (Delete(),), by), heard=False)
 
-    async def _append(self, entry: Entry) -> Outcome:
+    async def _append(self, entry: Entry, heard: bool = True) -> Outcome:
         self._check_writable()
         (answer,) = await self.log.append([entry])
         if isinstance(answer, GatewayError):
             raise answer
-        self._renew(answer)
+        if heard and not answer.replayed:
+            self._leases.renew(answer.standing.job)
         return answer
-
-    def _renew(self, outcome: Outcome) -> None:
-        if self._leases is not None and not outcome.replayed:
-            self._leases.renew(outcome.standing.job)
 
     def _check_writable(self) -> None:
         if self._why_not is not None:
@@ -209,57 +201,20 @@ class Gateway:
 
     async def at(self, workspace: str, job_id: str, moment: str) -> Record:
         """The job's record that stood at a position or a time. Raises InvalidRequest, Compacted, JobNotFound."""
-        standing = await self.standing(workspace, job_id)
-        found = await self.log.at(standing.job.key, self._moment(moment))
-        if found is None and standing.floor == 0:
-            raise JobNotFound(f"there was no job {job_id!r} yet at {moment}", job=job_id)
-        floor = await self.log.floor_of(standing.job.key) or 0
-        if found is None or found.offset < floor:
-            detail = "the job's document of that moment is no longer kept; `oldest` is the oldest position that is"
-            raise Compacted(detail, oldest=self.log.position(floor))
-        return found
-
-    def _moment(self, moment: str) -> int | str:
-        try:
-            return self.log.offset(Position.parse(moment))
-        except Unresumable as error:
-            raise InvalidRequest(
-                f"at is a position that this log does not know ({error.reason})", field="at"
-            ) from error
-        except InvalidCursor:
-            pass
-        try:
-            return stamp(parse_time(moment))
-        except InvalidReport:
-            detail = "at must be a position or a time as RFC 3339 writes it, such as 2026-02-19T10:00:00Z"
-            raise InvalidRequest(detail, field="at") from None
+        return await past.at(self.log, await self.standing(workspace, job_id), moment)
 
     async def jobs(self, match: Filter, after: str | None, limit: int) -> JobPage:
-        """Jobs that match, newest first. Raises InvalidCursor, Compacted for a foreign or expired `after`."""
-        return await self.log.jobs(match, None if after is None else self._page_offset(after, 0), limit)
+        """Jobs that match, newest first. Raises InvalidCursor, Compacted for a foreign `after`."""
+        return await self.log.jobs(match, None if after is None else past.page_offset(self.log, after, 0), limit)
 
     async def history(
         self, workspace: str, job_id: str, after: str | None, limit: int
     ) -> tuple[Sequence[Record], str | None]:
-        """Records of a job in the order of the log, and the position after which the next page begins, if any does."""
-        standing = await self.standing(workspace, job_id)
-        cursor = self._page_offset(after, standing.floor) if after not in (None, EARLIEST) else 0
-        match = Filter(jobs=frozenset([standing.job.key]))
-        page = await self.log.read(cursor, standing.last, match, limit)
-        more = page.scanned < standing.last and bool(page.records)
-        return page.records, self.log.position(page.scanned) if more else None
+        """Records of a job in the order of the log, and the position after which the next page begins, if any does.
 
-    def _page_offset(self, after: str | None, floor: int) -> int:
-        try:
-            offset = self.log.offset(Position.parse(after or ""))
-        except Unresumable as error:
-            detail = f"after can't be continued from ({error.reason}); start the list anew"
-            raise Compacted(detail, oldest=self.log.position(floor or self.log.floor)) from error
-        except InvalidCursor as error:
-            raise InvalidCursor("after must be a position that the gateway gave", field="after") from error
-        if offset < floor:
-            raise Compacted("after has expired; start the list anew", oldest=self.log.position(floor))
-        return offset
+        Raises JobNotFound, JobDeleted, InvalidCursor, Compacted.
+        """
+        return await past.history(self.log, await self.standing(workspace, job_id), after, limit)
 
     def pace(self, standing: Standing) -> int:
         """After how many seconds a look at the job is worth while: its own mean time between two records."""

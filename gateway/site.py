@@ -11,6 +11,7 @@ import mimetypes
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +23,6 @@ from gateway.openapi import contract
 from gateway.record import dumps
 from gateway.service import Gateway
 
-INDEX: Final = "index.html"  # refers to the other files as its neighbours, so that it works under any mount
 READY_AGAIN: Final = 1  # seconds; recovery takes about that long
 PAGE_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -66,8 +66,8 @@ class Site(Dialect):
         page = Answer(200, "The page.", {"text/html": "Page"}, ("ETag",))
         text = "The page that shows the jobs"
         yield Operation("read_page", "GET", "/", self._page, text, (page,), errors=(NotFound,))
-        for path in ("/static/{path:path}", *(f"/{name}" for name in self._files if name != INDEX)):
-            yield Operation("read_file", "GET", path, self._file, "What the page needs", (page,), documented=False)
+        path = "/static/{path:path}"
+        yield Operation("read_file", "GET", path, self._file, "What the page needs", (page,), documented=False)
         alive = Answer(200, "It is.", {JSON: "Health"})
         yield Operation("read_health", "GET", "/healthz", health, "Whether the process answers", (alive,))
         yield Operation("read_readiness", "GET", "/readyz", readiness, "Whether it can take reports", (alive,))
@@ -76,14 +76,14 @@ class Site(Dialect):
 
     async def _contract(self, _: Gateway, request: Request) -> Response:
         parts = [(dialect.prefix, dialect.operations) for dialect in (*self._dialects, self)]
-        document = contract(parts, request.scope.get("root_path", ""))
+        document = contract(parts, quote(request.scope.get("root_path", "")))
         return Response(dumps(document), headers={"Cache-Control": "no-cache"}, media_type=JSON)
 
     async def _page(self, _: Gateway, request: Request) -> Response:
-        return await self._serve(INDEX, request)
+        return await self._serve("index.html", request)
 
     async def _file(self, _: Gateway, request: Request) -> Response:
-        return await self._serve(request.path_params.get("path") or request.scope["route"].path[1:], request)
+        return await self._serve(request.path_params["path"], request)
 
     async def _serve(self, name: str, request: Request) -> Response:
         path = self._files.get(name)

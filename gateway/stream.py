@@ -18,10 +18,10 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from gateway import frames
-from gateway.eventlog.base import EventLog, RecordPage
+from gateway.eventlog.base import EventLog
 from gateway.hub import Hub
-from gateway.record import PROGRESS, Record, is_end
-from gateway.wanted import JobKey, Start, Wanted, Wire, conflated
+from gateway.record import PROGRESS, Record
+from gateway.wanted import Ends, JobKey, Start, Wanted, Wire, conflated
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +39,21 @@ class Subscription:
         self._log, self._hub, self._wanted, self._now = log, hub, wanted, now
         self.match, self.form = wanted.match, wanted.form
         self._start, self._busy = start, busy
-        self._wire: Wire | None = None
+        self._wire: Wire  # from `open` on
         self._task: asyncio.Task[None] | None = None
         self.cursor = start.after or 0
         self._asked_until = hub.dispatched if start.after is not None else 0  # history asked for is not conflated
-        self._live = self._over = self._beat_due = False
+        self._opened = self._live = self._over = self._beat_due = False
         self._pending: dict[JobKey, Record] = {}
         self._due = 0.0
-        self._ended: set[JobKey] = set()
-        self._checked = False  # whether `_ended` knows of the jobs that had ended before
+        self._ends = Ends(wanted.match.jobs)
         self.closed: Callable[[], None] = lambda: None
 
     # Opening and closing
 
     def open(self, wire: Wire) -> None:
         """Begin to write; the response's head has been sent."""
-        self._wire = wire
+        self._wire, self._opened = wire, True
         self._spawn(self._open)
 
     def close(self) -> None:
@@ -70,7 +69,7 @@ class Subscription:
 
     async def farewell(self) -> None:
         """End the stream so that its reader comes back, later than others of its kind."""
-        if self._over or self._wire is None:
+        if self._over or not self._opened:
             return
         wire, task = self._wire, self._task
         self.close()
@@ -88,25 +87,22 @@ class Subscription:
         self._task = asyncio.get_running_loop().create_task(self._guard(work))
 
     async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        assert self._wire is not None  # noqa: S101 - for the type checker: `open` has set it
         try:
             await work()
             if self._over:
                 await self._wire.end()
         except (OSError, TimeoutError):
             self._drop()
-        except Exception:
-            # Its reader comes back with its cursor, and finds nothing missing.
-            logger.exception("a stream failed at offset %d", self.cursor)
-            self._drop()
+        except Exception as fault:
+            self._drop(fault)  # its reader comes back with its cursor, and finds nothing missing
         finally:
             self._task = None
 
-    def _drop(self) -> None:
-        wire = self._wire
+    def _drop(self, fault: Exception | None = None) -> None:
+        if fault is not None:
+            logger.error("a stream failed at offset %d", self.cursor, exc_info=fault)
         self.close()
-        if wire is not None:
-            wire.abort()
+        self._wire.abort()
 
     async def _open(self) -> None:
         if self._busy:
@@ -126,8 +122,8 @@ class Subscription:
         while not self._over:
             if self.cursor < self._hub.dispatched:
                 await self._read_on()
-            elif not self._checked and self.match.jobs:
-                await self._check_ended()
+            elif not self._ends.known:
+                await self._ends.look(self._log, self.cursor)
             elif self._beat_due:
                 self._beat_due = False
                 await self._write(frames.sync(self.form, self._log.position(self.cursor), self._now()))
@@ -152,7 +148,7 @@ class Subscription:
             records = conflated(records)
         await self._write_all(frames.of_record(record, self.form) for record in records)
         self.cursor = page.scanned
-        self._note_ends(page)
+        self._ends.note(page.records)
 
     async def _is_expired(self) -> bool:
         if self._wanted.one is None:
@@ -165,7 +161,6 @@ class Subscription:
             await self._write(chunk)
 
     async def _write(self, data: bytes) -> None:
-        assert self._wire is not None  # noqa: S101 - for the type checker: `open` has set it
         if data:
             async with asyncio.timeout(STUCK_SECONDS):
                 await self._wire.write(data)
@@ -191,7 +186,7 @@ class Subscription:
             return
         standing, head = found
         await self._write(frames.snapshot(self.form, standing.document, self._log.position(head)))
-        self.cursor, self._checked = head, True
+        self.cursor, self._ends.known = head, True
         if standing.job.terminal:
             await self._end("terminal")
         else:
@@ -204,32 +199,11 @@ class Subscription:
         shown = {"shown": len(page.standings), "matched": page.matched}
         await self._write(frames.sync(self.form, self._log.position(page.head), self._now(), shown))
 
-    # The end
-
-    async def _check_ended(self) -> None:
-        for key in self.match.jobs:
-            found = await self._log.standing(*key)
-            if found is not None and found[0].last <= self.cursor and (found[0].deleted or found[0].job.terminal):
-                self._ended.add(key)
-        self._checked = True
-
-    def _note_ends(self, page: RecordPage) -> None:
-        if self.match.jobs:
-            self._ended.update(record.key for record in page.records if is_end(record))
-
-    def _all_ended(self) -> bool:
-        return bool(self.match.jobs) and self._ended >= self.match.jobs
-
     async def _end_if_all_ended(self) -> None:
-        if not self._over and self._all_ended():
-            await self._end(await self._why())
-
-    async def _why(self) -> str:
-        if self._wanted.one is not None:
-            found = await self._log.standing(*self._wanted.one)
-            if found is None or found[0].deleted:
-                return "deleted"
-        return "terminal"
+        if not self._over and self._ends.all:
+            found = None if self._wanted.one is None else await self._log.standing(*self._wanted.one)
+            gone = self._wanted.one is not None and (found is None or found[0].deleted)
+            await self._end("deleted" if gone else "terminal")
 
     async def _end(self, reason: str) -> None:
         await self._write(frames.end(self.form, reason))
@@ -250,8 +224,8 @@ class Subscription:
         elif self._put(data):
             self.cursor = last
         if final and self._live:
-            self._ended.update(record.key for record in records if is_end(record))
-            if self._all_ended():
+            self._ends.note(records)
+            if self._ends.all:
                 self._hand_over()  # to a task, which writes the last frame and ends the body
 
     def beat(self) -> None:
@@ -294,12 +268,14 @@ class Subscription:
             self._due = time.monotonic() + (self._wanted.min_interval or 0)
 
     def _put(self, data: bytes, pinned: bool = False) -> bool:
-        assert self._wire is not None  # noqa: S101 - for the type checker: `open` has set it
         try:
             if self._wire.try_write(data):
                 return True
         except OSError:
             self._drop()
+            return False
+        except Exception as fault:
+            self._drop(fault)  # it may not end the follower, which all streams live on
             return False
         self._hand_over(pinned)
         return False

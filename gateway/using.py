@@ -1,8 +1,8 @@
 """The commands of whoever runs jobs or waits for them: `run`, `report`, `status`, `jobs`, `watch` and the wishes."""
 
 import argparse
-import asyncio
 import sys
+from collections.abc import Mapping
 from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from gateway.display import Follower, show_job, show_jobs
 
 EXIT_USAGE: Final = 2
 EXIT_OTHER: Final = 3  # of `watch`: the job was deleted, or there is nothing to follow
+MAX_NAME: Final = 1000  # characters that the gateway takes; the path of a command may be longer
 EXITS: Final = {"succeeded": 0, "failed": 1, "cancelled": 2}
 
 
@@ -27,13 +28,13 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_USAGE
     names = ("url", "process", "workspace", "lease", "grace", "deliver_for", "quiet")
     given = {name: getattr(options, name) for name in names}
-    name = clean(options.name or Path(command[0]).name)
+    name = clean(options.name or Path(command[0]).name or command[0] or "command")[:MAX_NAME]
     labels = {clean(key): clean(value) for key, value in options.label}
     plan = runner.Plan(arguments=tuple(command), id=options.id or new_id(), name=name, labels=labels, **given)
     return runner.run(plan)
 
 
-def report(options: argparse.Namespace) -> int:
+async def report(options: argparse.Namespace) -> int:
     """Report what is new of a job."""
     members = {name: getattr(options, name) for name in ("state", "progress", "message", "step", "error", "lease")}
     said: dict[str, Any] = {name: value for name, value in members.items() if value is not None}
@@ -43,10 +44,6 @@ def report(options: argparse.Namespace) -> int:
         said["details"] = dict(options.detail)
     if "result" in options:
         said["result"] = options.result
-    return asyncio.run(_report(options, said))
-
-
-async def _report(options: argparse.Namespace, said: dict[str, Any]) -> int:
     async with _client(options) as client:
         try:
             document = await client.report(options.job, idempotency_key=options.idempotency_key, **said)
@@ -57,52 +54,47 @@ async def _report(options: argparse.Namespace, said: dict[str, Any]) -> int:
             document = await client.report(options.job, idempotency_key=options.idempotency_key, **said)
     if document["state"] in ("cancelling", "pausing", "resuming"):
         sys.stderr.write(f"status-gateway: job {options.job} is {document['state']}: somebody wishes so\n")
-    _write(options, document)
+    if options.json:
+        _write(document)
     return 0
 
 
-def status(options: argparse.Namespace) -> int:
+async def status(options: argparse.Namespace) -> int:
     """Show a job."""
-    document = asyncio.run(_status(options))
+    async with _client(options) as client:
+        document = await client.status(options.job, at=options.at)
     if options.json:
-        _write(options, document)
+        _write(document)
     else:
         show_job(document)
     return 0
 
 
-async def _status(options: argparse.Namespace) -> Document:
-    async with _client(options) as client:
-        return await client.status(options.job, at=options.at)
-
-
-def jobs(options: argparse.Namespace) -> int:
+async def jobs(options: argparse.Namespace) -> int:
     """List jobs."""
-    found = asyncio.run(_jobs(options))
+    filters = {name: getattr(options, name) for name in ("state", "process", "name", "limit")}
+    async with _client(options) as client:
+        found = [document async for document in client.jobs(label=dict(options.label), **filters)]
     if options.json:
         for document in found:
-            _write(options, document)
+            _write(document)
     else:
         show_jobs(found)
     return 0
 
 
-async def _jobs(options: argparse.Namespace) -> list[Document]:
-    async with _client(options) as client:
-        matching = client.jobs(
-            state=options.state,
-            process=options.process,
-            name=options.name,
-            label=dict(options.label),
-            limit=options.limit,
-        )
-        return [document async for document in matching]
-
-
-def watch(options: argparse.Namespace) -> int:
+async def watch(options: argparse.Namespace) -> int:
     """Follow a job to its end."""
+    last: Document | None = None
     try:
-        last = asyncio.run(_watch(options))
+        async with _client(options) as client:
+            with nullcontext() if options.json else Follower() as follower:
+                async with aclosing(client.watch(options.job, patience=options.patience)) as documents:
+                    async for last in documents:
+                        if follower is None:
+                            _write(last)
+                        else:
+                            follower.show(last)
     except ProblemError as problem:
         sys.stderr.write(f"status-gateway: {problem}\n")
         return EXIT_OTHER
@@ -112,53 +104,33 @@ def watch(options: argparse.Namespace) -> int:
     return EXITS[last["state"]]
 
 
-async def _watch(options: argparse.Namespace) -> Document | None:
-    last: Document | None = None
-    async with _client(options) as client:
-        with nullcontext() if options.json else Follower() as follower:
-            async with aclosing(client.watch(options.job, patience=options.patience)) as documents:
-                async for last in documents:
-                    if follower is None:
-                        _write(options, last)
-                    else:
-                        follower.show(last)
-    return last
-
-
-def wish(options: argparse.Namespace) -> int:
+async def wish(options: argparse.Namespace) -> int:
     """Wish that a job be cancelled, paused or resumed."""
-    document = asyncio.run(_wish(options))
-    sys.stderr.write(f"status-gateway: job {options.job} is {document['state']}\n")
-    _write(options, document)
+    async with _client(options) as client:
+        wishes = {"cancel": client.cancel, "pause": client.pause, "resume": client.resume}
+        document = await wishes[options.action](options.job)
+    if options.json:
+        _write(document)
+    else:
+        sys.stderr.write(f"status-gateway: job {options.job} is {document['state']}\n")
     return 0
 
 
-async def _wish(options: argparse.Namespace) -> Document:
-    async with _client(options) as client:
-        wishes = {"cancel": client.cancel, "pause": client.pause, "resume": client.resume}
-        return await wishes[options.action](options.job)
-
-
-def delete(options: argparse.Namespace) -> int:
+async def delete(options: argparse.Namespace) -> int:
     """Delete a job that has ended."""
-    asyncio.run(_delete(options))
+    async with _client(options) as client:
+        await client.delete(options.job)
     if options.json:
-        sys.stdout.buffer.write(orjson.dumps({"id": options.job, "deleted": True}) + b"\n")
+        _write({"id": options.job, "deleted": True})
     else:
         sys.stderr.write(f"status-gateway: job {options.job} is deleted\n")
     return 0
-
-
-async def _delete(options: argparse.Namespace) -> None:
-    async with _client(options) as client:
-        await client.delete(options.job)
 
 
 def _client(options: argparse.Namespace) -> Client:
     return Client(options.url, workspace=options.workspace, retry_for=options.retry_for)
 
 
-def _write(options: argparse.Namespace, document: Document) -> None:
-    if options.json:
-        sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
-        sys.stdout.buffer.flush()
+def _write(document: Mapping[str, object]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+    sys.stdout.buffer.flush()

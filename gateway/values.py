@@ -120,7 +120,7 @@ def parse_object(value: Json, field: str) -> Mapping[str, Json]:
 
 def parse_result(value: Json, field: str) -> Json:
     check_json(value, field)
-    if isinstance(value, dict | list | str) and len(orjson.dumps(value)) > MAX_RESULT:
+    if len(orjson.dumps(value)) > MAX_RESULT:
         raise TooLarge(f"{field} is larger than {MAX_RESULT} bytes; report a link to it instead", field=field)
     return value
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.errors import InvalidCursor, JobDeleted, JobNotFound
 from gateway.eventlog.base import EventLog, Unresumable
 from gateway.frames import Form
-from gateway.record import PROGRESS, Filter, Position, Record
+from gateway.record import PROGRESS, Filter, Position, Record, is_end
 
 EARLIEST = "earliest"
 
@@ -52,6 +52,34 @@ class Start:
 
     after: int | None = None
     reason: str | None = None
+
+
+class Ends:
+    """Which of the jobs that a stream names have ended; one that names none has no end. What the stream has not shown
+    yet does not count, so `look` is asked once, where the stream has caught up, and `note` from the first record on."""
+
+    def __init__(self, keys: frozenset[JobKey]) -> None:
+        self._keys = keys
+        self._ended: set[JobKey] = set()
+        self.known = not keys  # whether the jobs that had ended before the stream began are among them
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing more will come of any of them."""
+        return bool(self._keys) and self._ended >= self._keys
+
+    def note(self, records: Iterable[Record]) -> None:
+        """Records that have been shown."""
+        if self._keys:
+            self._ended.update(record.key for record in records if is_end(record))
+
+    async def look(self, log: EventLog, cursor: int) -> None:
+        """Find the jobs that had ended by the cursor."""
+        for key in self._keys:
+            found = await log.standing(*key)
+            if found is not None and found[0].last <= cursor and (found[0].deleted or found[0].job.terminal):
+                self._ended.add(key)
+        self.known = True
 
 
 def conflated(records: Iterable[Record]) -> list[Record]:

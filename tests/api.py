@@ -1,7 +1,6 @@
 """The HTTP contract's tests ask the real app over a real log: in this process, and for streams over a socket."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from starlette.applications import Starlette
 
 from gateway.app import DIALECTS, create_app
 from gateway.dialects.base import Dialect
+from gateway.process import bind
 from gateway.server import Server
 from gateway.settings import Settings
 
@@ -70,13 +70,13 @@ async def served(
     """A gateway on a free port, ended in order afterwards; or another app that has a gateway in its state."""
     chosen = Settings(database=str(folder / "status.db"), grace=2.0, **settings)
     app = app or create_app(chosen, dialects)
-    sock = socket.create_server(("127.0.0.1", 0))
+    sockets = bind("127.0.0.1", 0)
     server = Server(app, chosen)
-    task = asyncio.create_task(server.serve([sock]))
+    task = asyncio.create_task(server.serve(sockets))
     accepting = asyncio.create_task(server.accepting.wait())
     await asyncio.wait([task, accepting], timeout=WAIT, return_when=asyncio.FIRST_COMPLETED)
     assert server.accepting.is_set(), "the server did not start"
-    port = sock.getsockname()[1]
+    port = sockets[0].getsockname()[1]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT, trust_env=False) as client:
         try:
             yield Served(app, client, port)

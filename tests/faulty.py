@@ -100,6 +100,19 @@ def reply(status: int, body: object = None, **headers: str) -> Answer:
     return answer
 
 
+def posts(*answers: Answer) -> Answer:
+    """These answers one after the other to POSTs, the last for good; 404 to all else, such as a stream."""
+    left = list(answers)
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.method != "POST":
+            await reply(404)(request, writer)
+        else:
+            await (left.pop(0) if len(left) > 1 else left[0])(request, writer)
+
+    return answer
+
+
 def document(**members: object) -> Answer:
     """A job's document, as far as clients need it."""
     return reply(200, job(**members), Content_Type="application/json")

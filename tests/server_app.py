@@ -18,7 +18,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.connection import EXTENSION, Writer
+from gateway.connection import Writer
+from gateway.dialects.sse import EXTENSION
 from gateway.errors import LogUnusable
 from gateway.server import serve
 from gateway.settings import add_flags, load

@@ -123,7 +123,7 @@ HAPPENINGS: st.SearchStrategy[Happening] = (
     | st.tuples(st.just("wish"), st.sampled_from(sorted(WISHES)))
     | st.tuples(st.just("stall"), st.none())
 )
-LIVES = st.tuples(reports(), st.lists(HAPPENINGS, max_size=12))
+LIVES = st.tuples(reports(), st.lists(HAPPENINGS, max_size=8))
 
 
 def change_of(happening: Happening, job: Job) -> Change:

@@ -198,8 +198,9 @@ async def test_if_match_permits_a_report_at_the_positions_it_names(
         assert document(await client.get("/v1/jobs/a"))["progress"] is None
 
 
-async def test_if_match_that_names_nothing_is_400(client: httpx.AsyncClient) -> None:
-    response = await client.post("/v1/jobs/a/events", json={}, headers={"If-Match": " , "})
+@pytest.mark.parametrize("header", ["", " , ", '"', "{}", '"a" "b"', '"a",', "*, *", 'w/"a"'])
+async def test_if_match_that_names_nothing_is_400(client: httpx.AsyncClient, header: str) -> None:
+    response = await client.post("/v1/jobs/a/events", json={}, headers={"If-Match": header.strip()})
     problem(response, 400, "invalid-request", "If-Match")
 
 

@@ -37,6 +37,7 @@ LAYERS = (
     "eventlog.queries",
     "eventlog.reading",
     "eventlog.batch",
+    "eventlog.statements",
     "eventlog.writer",
     "eventlog.retention",
     "eventlog.backup",
@@ -46,6 +47,7 @@ LAYERS = (
     "hub",
     "wanted",
     "stream",
+    "past",
     "leases",
     "service",
     # HTTP
@@ -58,6 +60,7 @@ LAYERS = (
     "dialects.bulk",
     "dialects.writing",
     "dialects.canonical",
+    "dialects.translator",
     "dialects.guard",
     "schemas",
     "openapi",

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 
 from gateway.errors import GatewayError, IllegalTransition, InvalidReport, TooLarge
-from gateway.job import apply, create
-from gateway.record import document, from_json
+from gateway.frames import Form
+from gateway.job import Delete, Job, Stall, Wish, apply, create
+from gateway.record import Filter, Position, document, from_json
 from gateway.report import (
     CREATE_IDENTITY,
     LINE_IDENTITY,
@@ -163,6 +164,22 @@ def test_a_bad_member_is_refused_with_its_field(said: Json, field: str) -> None:
     named, detail = field_of(said)
     assert named == field
     assert field.rpartition(".")[2].rpartition("]")[2] in detail
+
+
+def test_what_is_just_within_the_limits_is_accepted() -> None:
+    long = "a" * MAX_NAME
+    links = [{"rel": "a", "href": "b"}] * MAX_LINKS
+    steps = [{"name": str(i)} for i in range(MAX_STEPS)]
+    said = parse_report({"labels": {long: long}, "links": links, "steps": steps})
+    assert said.labels == {long: long}
+    assert said.links == tuple(links)
+    assert said.steps == tuple(Step(step["name"]) for step in steps)
+
+
+@pytest.mark.parametrize("value", [Task, Step, Report, Identity, Job, Wish, Stall, Delete, Position, Filter, Form])
+def test_values_are_frozen_and_have_slots(value: type[Any]) -> None:
+    assert value.__dataclass_params__.frozen
+    assert "__slots__" in vars(value)
 
 
 def test_the_words_for_states_are_named_when_one_is_wrong() -> None:

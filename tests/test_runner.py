@@ -98,23 +98,23 @@ def test_the_order_of_what_goes_to_one_place_stays(url: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "script,status,state,error",
+    "script,status,end",
     [
-        ("echo working; echo no disk >&2; exit 3", 3, "failed", "exit status 3: no disk"),
-        ("echo only said here; exit 1", 1, "failed", "exit status 1: only said here"),
-        ("exit 255", 255, "failed", "exit status 255"),
-        ("kill -SEGV $$", 139, "failed", "killed by SIGSEGV"),
-        ("kill -TERM $$", 143, "cancelled", "killed by SIGTERM"),
-        ("kill -KILL $$", 137, "cancelled", "killed by SIGKILL"),
+        ("echo working; echo no disk >&2; exit 3", 3, "failed: exit status 3: no disk"),
+        ("echo only said here; exit 1", 1, "failed: exit status 1: only said here"),
+        ("exit 255", 255, "failed: exit status 255"),
+        ("kill -SEGV $$", 139, "failed: killed by SIGSEGV"),
+        ("kill -TERM $$", 143, "cancelled: killed by SIGTERM"),
+        ("kill -KILL $$", 137, "cancelled: killed by SIGKILL"),
     ],
 )
 def test_the_exit_status_is_the_commands_own(
-    client: SyncClient, url: str, job: str, script: str, status: int, state: str, error: str
+    client: SyncClient, url: str, job: str, script: str, status: int, end: str
 ) -> None:
     assert run_cli("run", "--id", job, "--", "sh", "-c", script, url=url).returncode == status
     document = client.status(job)
     assert document["error"] is not None
-    assert (document["state"], document["error"]["message"]) == (state, error)
+    assert f"{document['state']}: {document['error']['message']}" == end
     assert document["error"]["code"] == str(status)
 
 
@@ -195,8 +195,13 @@ def test_a_command_that_ignores_the_cancel_is_killed_after_the_grace(client: Syn
 def test_a_command_that_ends_in_order_when_cancelled_was_cancelled_all_the_same(
     client: SyncClient, url: str, job: str
 ) -> None:
-    script = "trap 'echo tidying; exit 0' TERM; echo ready; while true; do sleep 0.05; done"
-    process = start_cli(["run", "--id", job, "--", "sh", "-c", script], url)
+    script = (
+        "import signal, sys",
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('tidying')))",
+        "print('ready')",
+        "signal.pause()",
+    )
+    process = start_cli(["run", "--id", job, *python(*script)], url)
     reached(client, job, "running", message="ready")
     client.cancel(job)
     assert finish(process)[:2] == (0, b"ready\ntidying\n")
@@ -209,8 +214,10 @@ def test_a_pause_stops_the_command_and_a_resume_lets_it_go_on(client: SyncClient
     process = start_cli(["run", "--id", job, "--", "sh", "-c", script], url)
     reached(client, job, "running")
     client.pause(job)
-    stopped = reached(client, job, "paused")
-    assert client.status(job, since=stopped["position"], wait=1) is None  # nothing moves
+    position = reached(client, job, "paused")["position"]
+    # What was written just before the stop may still be reported; then nothing moves.
+    if (last := client.status(job, since=position, wait=1)) is not None:
+        assert client.status(job, since=last["position"], wait=1) is None
     client.resume(job)
     reached(client, job, "running")
     client.cancel(job)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.runner.progress import MAX_MESSAGE, TAIL, Output, Progress
@@ -204,7 +204,7 @@ def test_hostile_output_is_looked_at_in_a_moment(piece: bytes) -> None:
     assert time.process_time() - began < 2.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"\n", b"\r", b"45%", b"1/3", b"\x1b["]), max_size=20))
 def test_whatever_comes_the_message_is_a_valid_line_and_progress_a_percentage(chunks: list[bytes]) -> None:
     done, message = look(*chunks)

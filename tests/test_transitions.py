@@ -132,8 +132,17 @@ def test_running_after_an_unknown_without_a_standing_wish_is_running(state: Stat
     assert say(say(in_state(state), state="unknown"), state="running").state is State.RUNNING
 
 
+@pytest.mark.parametrize("held,wanted", list(product(sorted(HELD), sorted(TABLE[State.UNKNOWN] - {State.RUNNING}))))
+def test_after_an_unknown_out_of_a_wish_any_other_state_is_taken_as_it_is_said(held: State, wanted: State) -> None:
+    after = say(say(in_state(held), state="unknown"), state=wanted)
+    assert (after.state, after.previous) == (wanted, State.UNKNOWN)
+
+
 def test_a_wish_ends_with_what_the_producer_observes_of_it() -> None:
-    assert say(in_state(State.PAUSING), state="paused").state is State.PAUSED
+    paused = say(in_state(State.PAUSING), state="paused")
+    assert paused.state is State.PAUSED
+    assert say(paused, state="running").state is State.RUNNING
+    assert say(say(in_state(State.PAUSING), state="resuming"), state="running").state is State.RUNNING
     assert say(in_state(State.RESUMING), state="running").state is State.RUNNING
     assert say(in_state(State.CANCELLING), state="succeeded").state is State.SUCCEEDED
     resumed = say(say(in_state(State.PAUSING), state="resuming"), state="unknown")

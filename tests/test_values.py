@@ -15,9 +15,12 @@ from gateway.values import (
     MAX_DEPTH,
     MAX_HREF,
     MAX_INTEGER,
+    MAX_LABELS,
     MAX_LEASE,
+    MAX_LINKS,
     MAX_NAME,
     MAX_RESULT,
+    MAX_STEPS,
     Json,
     Parser,
     check_json,
@@ -57,6 +60,11 @@ def assert_refused_or_writable(body: bytes) -> None:
 
 def nested(levels: int) -> Json:
     return orjson.loads(b'{"a":' * (levels - 1) + b"{}" + b"}" * (levels - 1))
+
+
+def test_the_limits_are_the_designs() -> None:
+    assert (MAX_STEPS, MAX_DEPTH, MAX_LABELS, MAX_INTEGER, MAX_RESULT) == (1000, 32, 64, 2**53, 65_536)
+    assert (MAX_NAME, MAX_LINKS, MAX_HREF, MAX_LEASE) == (1000, 100, 8000, 604_800)
 
 
 # Bodies
@@ -120,9 +128,14 @@ def test_a_body_with_a_wrong_byte_is_refused_or_read(body: bytes, place: int, by
     assert_refused_or_writable(body[:place] + bytes([byte]) + body[place + 1 :])
 
 
-def test_the_deepest_member_of_the_deepest_report_still_passes_the_body() -> None:
-    task = {"name": "t", "error": {"message": "m", "details": nested(MAX_DEPTH)}}
-    assert read_json(orjson.dumps([{"steps": [{"name": "s", "tasks": [task]}]}]))
+def test_the_deepest_member_of_the_deepest_report_passes_the_body_and_nothing_deeper() -> None:
+    for levels, passes in ((MAX_DEPTH, True), (MAX_DEPTH + 1, False)):
+        task = {"name": "t", "error": {"message": "m", "details": nested(levels)}}
+        body = orjson.dumps([{"steps": [{"name": "s", "tasks": [task]}]}])
+        if passes:
+            assert read_json(body) == orjson.loads(body)
+        else:
+            assert refusal(lambda body=body: read_json(body)).members == {"field": ""}  # type: ignore[misc]
 
 
 # Depth and numbers of a member

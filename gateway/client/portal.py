@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 PATIENCE: Final = 2.0  # seconds for an interrupted call to end
 T = TypeVar("T")
@@ -40,12 +40,13 @@ class Portal:
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """The items of an asynchronous generator, which is closed when the iteration ends, however it ends."""
+        steps = _Steps(items)
         try:
-            while found := self.call(_next(items)):
+            while found := self.call(steps.next()):
                 yield found[0]
         finally:
             if self.alive:
-                self.call(_close(items))
+                self.call(steps.close())
 
     def close(self) -> None:
         """End the thread, and whatever an interrupt left unfinished there."""
@@ -70,13 +71,24 @@ async def _tidy() -> None:
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 
-async def _next(items: AsyncGenerator[T, None]) -> tuple[T] | None:
-    """The next item alone in a tuple, or None after the last."""
-    try:
-        return (await anext(items),)
-    except StopAsyncIteration:
-        return None
+class _Steps(Generic[T]):
+    """An asynchronous generator, taken step by step from another thread."""
 
+    def __init__(self, items: AsyncGenerator[T, None]) -> None:
+        self._items = items
+        self._running: asyncio.Task[object] | None = None
 
-async def _close(items: AsyncGenerator[T, None]) -> None:
-    await items.aclose()
+    async def next(self) -> tuple[T] | None:
+        """The next item alone in a tuple, or None after the last."""
+        self._running = asyncio.current_task()
+        try:
+            return (await anext(self._items),)
+        except StopAsyncIteration:
+            return None
+
+    async def close(self) -> None:
+        """Close the generator, though an interrupt may have come at a moment that left a step under way."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        await self._items.aclose()

@@ -124,13 +124,13 @@ class Resource:
 
     def __init__(self, dialect: Dialect, gateway: Gateway, operations: Sequence[Operation]) -> None:
         self._dialect, self._gateway = dialect, gateway
-        self._operations = {operation.method: operation for operation in operations}
-        if "GET" in self._operations:
-            self._operations["HEAD"] = self._operations["GET"]  # whose body never leaves: see Guard
-        self._allowed = [*self._operations, "OPTIONS"]
+        self.operations = {operation.method: operation for operation in operations}
+        if "GET" in self.operations:
+            self.operations["HEAD"] = self.operations["GET"]  # whose body never leaves: see Guard
+        self._allowed = [*self.operations, "OPTIONS"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operation = self._operations.get(scope["method"])
+        operation = self.operations.get(scope["method"])
         body = BoundedBody(scope, receive, streamed=operation is not None and operation.streamed)
         request = Request(scope, body)
         try:
@@ -152,6 +152,12 @@ class Resource:
         body.check_length()
         self._dialect.check(request, operation)
         return await operation.endpoint(self._gateway, request)
+
+
+def path_of(scope: Scope) -> str:
+    """The path below whatever the app is mounted at."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def error_headers(error: GatewayError) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from starlette.requests import Request
@@ -20,7 +21,7 @@ from gateway.dialects.requests import check_key, digest, workspace_of
 from gateway.errors import GatewayError, InvalidReport, TooLarge
 from gateway.eventlog.base import Key, Outcome
 from gateway.record import dumps
-from gateway.report import LINE_IDENTITY, Identity, parse_identified
+from gateway.report import LINE_IDENTITY, parse_identified
 from gateway.service import BulkLine, Gateway
 
 MAX_LINE: Final = 256 * 1024  # bytes; as much as a document may have
@@ -161,7 +162,7 @@ def _parse_line(line: bytes | None, workspace: str) -> BulkLine:
     identity, report = parse_identified(said, LINE_IDENTITY)
     if identity.id is None:
         raise InvalidReport("job is missing: say which job this line is about", field="job")
-    identity = Identity(identity.id, identity.workspace or workspace, identity.name, identity.process)
+    identity = replace(identity, workspace=identity.workspace or workspace)
     key = Key("job", check_key(data["key"], "key"), digest(ROUTE, said)) if "key" in data else None
     return BulkLine(identity, report, key)
 

@@ -22,7 +22,7 @@ from gateway.dialects.reading import (
     read_job,
     stream_events,
 )
-from gateway.dialects.requests import MAX_VALUES, MAX_WAIT, refuse_unknown
+from gateway.dialects.requests import ID_PATTERN, IF_MATCH_PATTERN, MAX_VALUES, MAX_WAIT, refuse_unknown
 from gateway.dialects.writing import create_job, delete_job, report_events, wisher
 from gateway.errors import (
     Compacted,
@@ -44,7 +44,7 @@ from gateway.errors import (
 )
 from gateway.frames import OMITTABLE
 from gateway.report import State
-from gateway.values import ID_PATTERN, MAX_NAME, WORKSPACE_PATTERN
+from gateway.values import MAX_NAME, WORKSPACE_PATTERN
 
 POSITION_TEXT: Final = "A position that the gateway gave, such as `k7f3q2ab-1042`"
 LINE: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": "^[^\\x00]*$"}
@@ -63,7 +63,11 @@ LIMIT: Final = Parameter(
     "limit", "query", f"How many at most; {PAGE} where it is not said.",
     {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": PAGE},
 )  # fmt: skip
-AFTER: Final = Parameter("after", "query", "The `next` of the page before.", TEXT)
+PLACE: Final = "[a-z2-7]{8}-(0|[1-9][0-9]{0,17})"
+CURSOR: Final[Schema] = {"type": "string", "pattern": f"^(earliest|{PLACE})?$"}
+AFTER: Final = Parameter(
+    "after", "query", "The `next` of the page before.", {"type": "string", "pattern": f"^({PLACE})?$"}
+)
 FILTERS: Final = (
     Parameter("workspace", "query", "Workspaces that are meant; all where none is said.", WORKSPACE.schema, many=True),
     Parameter("state", "query", "States that are meant.", {"enum": [str(state) for state in State]}, many=True),
@@ -74,28 +78,34 @@ FILTERS: Final = (
 )  # fmt: skip
 JOBS: Final = Parameter(
     "job", "query", f"Jobs that are meant, as `id` or `workspace/id`, at most {MAX_VALUES}, also ones to come.",
-    {"type": "string", "pattern": f"^({WORKSPACE_PATTERN[1:-1]}/)?{ID_PATTERN[1:-1]}$"}, many=True,
+    {"type": "string", "pattern": f"^({WORKSPACE_PATTERN[1:-1]}/)?{ID_PATTERN[1:]}"}, many=True,
 )  # fmt: skip
 STREAM: Final = (
     Parameter("Last-Event-ID", "header", "The last id received; wins over the query. What can't be resumed is answered "
               "with a `reset`.", TEXT),
-    Parameter("lastEventId", "query", f"{POSITION_TEXT}, to go on from.", TEXT),
-    Parameter("last_event_id", "query", "The same; the name before it in this list wins.", TEXT),
-    Parameter("after", "query", "The same; `earliest` replays all there is.", TEXT),
+    Parameter("lastEventId", "query", f"{POSITION_TEXT}, to go on from.", CURSOR),
+    Parameter("last_event_id", "query", "The same; the name before it in this list wins.", CURSOR),
+    Parameter("after", "query", "The same; `earliest` replays all there is.", CURSOR),
     Parameter("min_interval", "query", "Milliseconds between two progress frames of a job; 0 forbids all conflation.",
               {"type": "integer", "minimum": 0, "maximum": MAX_INTERVAL}),
 )  # fmt: skip
 KEY: Final = Parameter(
     "Idempotency-Key", "header", "The same key and request get the first answer again, whenever they come.",
-    {"type": "string", "pattern": "^[!#-~][!-~]{0,254}$"},
+    {"type": "string", "pattern": r'^("[!#-\[\]-~]{1,255}"|[!#-~][!-~]{0,254})$'},
 )  # fmt: skip
-IF_MATCH: Final = Parameter("If-Match", "header", "ETags of which the job must stand at one.", TEXT)
+IF_MATCH: Final = Parameter(
+    "If-Match", "header", "ETags of which the job must stand at one, or `*`.",
+    {"type": "string", "pattern": IF_MATCH_PATTERN},
+)  # fmt: skip
 IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", "ETags that the client has already.", TEXT)
 WAIT: Final = Parameter(
     "Prefer", "header", f"`wait=N`: with If-None-Match, wait up to N seconds for a change ({MAX_WAIT} at most).", TEXT
 )
 MINIMAL: Final = Parameter("Prefer", "header", "`return=minimal`: no document, unless a wish stands.", TEXT)
-AT: Final = Parameter("at", "query", "A position or an RFC 3339 time: the job as it stood then.", TEXT)
+AT: Final = Parameter(
+    "at", "query", "An RFC 3339 time, or a position: the job as it stood then.",
+    {"type": "string", "format": "date-time"},
+)  # fmt: skip
 
 BODY_ERRORS: Final = (InvalidReport, TooLarge, UnsupportedMediaType, RequestTimeout)
 LOST: Final = (JobNotFound, JobDeleted)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.dialects.base import Dialect
+from gateway.dialects.base import Dialect, path_of
 from gateway.errors import ForeignOrigin, GatewayError, InvalidRequest, Misdirected, Unavailable
 from gateway.settings import Settings
 
@@ -65,8 +65,7 @@ class Guard:
         try:
             self._check(scope, headers)
         except GatewayError as error:
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
-            await self._dialect_at(path).problem(error, Request(scope))(scope, receive, send)
+            await self._dialect_at(path_of(scope)).problem(error, Request(scope))(scope, receive, send)
             return
         if self._is_preflight(scope, headers):
             await Response(status_code=204, headers=PREFLIGHT)(scope, receive, send)

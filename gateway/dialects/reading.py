@@ -5,9 +5,10 @@ Law: a document leaves as the very bytes that its record holds; lists are put to
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import orjson
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from starlette.responses import Response
 
 from gateway.dialects.base import JSON
 from gateway.dialects.requests import (
+    MAX_VALUES,
     checked,
     cursor,
     etag,
@@ -24,7 +26,6 @@ from gateway.dialects.requests import (
     omitted,
     preferred_wait,
     whole_number,
-    workspace_of,
 )
 from gateway.dialects.sse import SubscriptionResponse
 from gateway.errors import InvalidReport, InvalidRequest
@@ -33,7 +34,7 @@ from gateway.job import Job
 from gateway.record import Filter
 from gateway.report import State
 from gateway.service import Gateway
-from gateway.values import Json, parse_id, parse_line, parse_workspace
+from gateway.values import DEFAULT_WORKSPACE, Json, parse_id, parse_line, parse_workspace
 from gateway.wanted import EARLIEST, Wanted
 
 SSE: Final = "text/event-stream"
@@ -41,17 +42,20 @@ NDJSON: Final = "application/x-ndjson"
 PAGE: Final = 100  # jobs or records of a page, unless asked otherwise
 MAX_PAGE: Final = 1000  # their documents may be large
 MAX_INTERVAL: Final = 3_600_000  # ms; who wants less than one progress an hour wants none
+KINDS: Final[Mapping[str, Literal["sse", "ndjson"]]] = {SSE: "sse", NDJSON: "ndjson"}
+Resumption: TypeAlias = tuple[str | None, bool, float | None]
 NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
 
 async def read_job(gateway: Gateway, request: Request) -> Response:
     """`GET /jobs/{id}`: the job as it stands or stood, after a wait if the client prefers one, or its stream."""
-    if negotiate(request, JSON, SSE) == SSE:
+    media = negotiate(request, JSON, SSE)
+    workspace, job_id = job_of(request)
+    omit, resume = omitted(request), _resumption(request)
+    if media == SSE:
         if "at" in request.query_params:
             raise InvalidRequest("at is for application/json; a stream takes after=<position>", field="at")
-        return await _stream_of_one(gateway, request, Form("sse", omitted(request)))
-    workspace, job_id = job_of(request)
-    omit = omitted(request)
+        return await _stream_of_one(gateway, (workspace, job_id), resume, Form("sse", omit))
     if moment := request.query_params.get("at"):
         record = await gateway.at(workspace, job_id, moment.replace(" ", "+"))  # a bare + in a query means a space
         return _document(request, record.job, record.document, omit, {})
@@ -93,12 +97,12 @@ async def list_jobs(gateway: Gateway, request: Request) -> Response:
 async def read_events(gateway: Gateway, request: Request) -> Response:
     """`GET /jobs/{id}/events`: the job's stream, or a page of its history."""
     media = negotiate(request, SSE, JSON, NDJSON)
-    if media != JSON:
-        return await _stream_of_one(gateway, request, Form("sse" if media == SSE else "ndjson", omitted(request)))
     workspace, job_id = job_of(request)
-    omit = omitted(request)
-    after = request.query_params.get("after")
+    omit, resume = omitted(request), _resumption(request)
     limit = whole_number(request, "limit", PAGE, 1, MAX_PAGE)
+    if media != JSON:
+        return await _stream_of_one(gateway, (workspace, job_id), resume, Form(KINDS[media], omit))
+    after = request.query_params.get("after")
     records, more = await gateway.history(workspace, job_id, None if after in ("", EARLIEST) else after, limit)
     items = [
         {
@@ -115,34 +119,38 @@ async def read_events(gateway: Gateway, request: Request) -> Response:
 async def stream_events(gateway: Gateway, request: Request) -> Response:
     """`GET /events`: one stream over many jobs."""
     media = negotiate(request, SSE, NDJSON)
-    match = filter_of(request)
-    return await _stream(gateway, request, match, None, Form("sse" if media == SSE else "ndjson", omitted(request)))
+    form = Form(KINDS[media], omitted(request))
+    return await _stream(gateway, Wanted(filter_of(request), None, *_resumption(request), form))
 
 
-async def _stream_of_one(gateway: Gateway, request: Request, form: Form) -> Response:
-    job = job_of(request)
-    return await _stream(gateway, request, Filter(jobs=frozenset({job})), job, form)
+async def _stream_of_one(gateway: Gateway, job: tuple[str, str], resume: Resumption, form: Form) -> Response:
+    return await _stream(gateway, Wanted(Filter(jobs=frozenset({job})), job, *resume, form))
 
 
-async def _stream(
-    gateway: Gateway, request: Request, match: Filter, one: tuple[str, str] | None, form: Form
-) -> Response:
-    position, from_header = cursor(request)
-    interval: float | None = None
-    if "min_interval" in request.query_params:
-        interval = whole_number(request, "min_interval", 0, 0, MAX_INTERVAL) / 1000
-    subscription = await gateway.subscribe(Wanted(match, one, position, from_header, interval, form))
+async def _stream(gateway: Gateway, wanted: Wanted) -> Response:
+    subscription = await gateway.subscribe(wanted)
     if subscription is None:
         return Response(status_code=204, headers={"Cache-Control": "no-store", "Vary": "Accept"})
     return SubscriptionResponse(subscription)
+
+
+def _resumption(request: Request) -> Resumption:
+    """Cursor, whether it came as the header, seconds between progress frames; checked also where nobody streams."""
+    interval: float | None = None
+    if "min_interval" in request.query_params:
+        interval = whole_number(request, "min_interval", 0, 0, MAX_INTERVAL) / 1000
+    return *cursor(request), interval
 
 
 def filter_of(request: Request) -> Filter:
     """Which jobs the query means. Raises InvalidRequest."""
     query = request.query_params
     workspaces = [checked(parse_workspace, value, "workspace") for value in query.getlist("workspace")]
+    jobs = {job for value in query.getlist("job") for job in _jobs(value, workspaces or [DEFAULT_WORKSPACE])}
+    if len(jobs) > MAX_VALUES:
+        raise InvalidRequest(f"job, in all the workspaces, names {len(jobs)} jobs; {MAX_VALUES} at most", field="job")
     return Filter(
-        jobs=frozenset(_job(request, value, workspaces) for value in query.getlist("job")),
+        jobs=frozenset(jobs),
         workspaces=frozenset(workspaces),
         states=frozenset(checked(_state, value, "state") for value in query.getlist("state")),
         processes=frozenset(checked(parse_line, value, "process") for value in query.getlist("process")),
@@ -151,13 +159,11 @@ def filter_of(request: Request) -> Filter:
     )
 
 
-def _job(request: Request, value: str, workspaces: list[str]) -> tuple[str, str]:
+def _jobs(value: str, workspaces: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The jobs of `id` or `workspace/id`: an id alone means the job of each workspace that is named."""
     workspace, slash, job_id = value.rpartition("/")
-    if slash:
-        return checked(parse_workspace, workspace, "job"), checked(parse_id, job_id, "job")
-    if len(workspaces) > 1:
-        raise InvalidRequest("with several workspaces a job is named as workspace/id", field="job")
-    return workspace_of(request), checked(parse_id, value, "job")
+    for place in [workspace] if slash else workspaces:
+        yield checked(parse_workspace, place, "job"), checked(parse_id, job_id, "job")
 
 
 def _state(value: Json, field: str) -> State:

@@ -17,16 +17,23 @@ import orjson
 from starlette.requests import Request
 
 from gateway.dialects.base import Operation
-from gateway.errors import InvalidReport, InvalidRequest, NotAcceptable
+from gateway import values
+from gateway.errors import InvalidCursor, InvalidReport, InvalidRequest, NotAcceptable
 from gateway.eventlog.base import Key
 from gateway.frames import OMITTABLE
+from gateway.record import POSITION
 from gateway.values import DEFAULT_WORKSPACE, Json, parse_id, parse_workspace
+from gateway.wanted import EARLIEST
 
 MAX_VALUES: Final = 200  # values of one repeated parameter: each is looked at for every record of a stream
 MAX_WAIT: Final = 60  # seconds; proxies give up on an answer after about that long
 CACHE_BUSTERS: Final = frozenset({"_", "r"})  # which EventSource polyfills add; they mean nothing
+CURSORS: Final = ("lastEventId", "last_event_id", "after")  # the first of these that is said counts
 KEY_LENGTH: Final = 255  # characters of an idempotency key
 
+ENTITY_TAG: Final = r'(?:W/)?"[!#-~]*"|[A-Za-z0-9._~\-]+'  # the latter for tags that lost their quotes on the way
+IF_MATCH_PATTERN: Final = rf"^(\*|({ENTITY_TAG})(\s*,\s*({ENTITY_TAG}))*)$"
+ID_PATTERN: Final = rf"^(?!\.{{1,2}}$){values.ID_PATTERN[1:]}"
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"|([^\s,"]+)')
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _T = TypeVar("_T")
@@ -139,7 +146,7 @@ def etag(position: str, omit: frozenset[str] = frozenset()) -> str:
 
 
 def tags(request: Request, header: str) -> list[Tag]:
-    """The entity tags of If-Match or If-None-Match, also those that lost their quotes on the way."""
+    """The entity tags of If-Match or If-None-Match."""
     text = ", ".join(request.headers.getlist(header))
     return [Tag(found[2] if found[3] is None else found[3], bool(found[1])) for found in _TAG.finditer(text)]
 
@@ -153,9 +160,11 @@ def expected(request: Request) -> tuple[str, ...] | None:
     """The positions that If-Match permits; None for any. Compared strongly: a weak tag permits nothing."""
     if "if-match" not in request.headers:
         return None
+    if not re.fullmatch(IF_MATCH_PATTERN, ", ".join(request.headers.getlist("if-match")).strip()):
+        raise InvalidRequest(
+            'If-Match must be an ETag, such as "k7f3q2ab-1042", a list of them, or *', field="If-Match"
+        )
     found = tags(request, "if-match")
-    if not found:
-        raise InvalidRequest('If-Match must be an ETag, such as "k7f3q2ab-1042", or *', field="If-Match")
     if any(tag.opaque == "*" for tag in found):
         return None
     return tuple("" if tag.weak else tag.opaque.partition("~")[0] for tag in found)
@@ -179,14 +188,20 @@ def preferred_wait(request: Request) -> int | None:
 
 
 def cursor(request: Request) -> tuple[str | None, bool]:
-    """The cursor of a stream, and whether it came as the header, which wins; what is empty is absent."""
+    """The cursor of a stream, and whether it came as the header, which wins; what is empty is absent.
+
+    Raises InvalidCursor for a malformed one of the query. A malformed header is left to the stream, which resets:
+    a refusal would end a browser's EventSource for good.
+    """
+    said = [(name, value) for name in CURSORS if (value := request.query_params.get(name))]
+    for name, value in said:
+        if value != EARLIEST and not POSITION.fullmatch(value):
+            detail = f"{name} must be a position that the gateway gave, such as k7f3q2ab-1042, or {EARLIEST}"
+            raise InvalidCursor(detail, field=name)
     header = request.headers.get("last-event-id", "").strip()
     if header:
         return header, True
-    for name in ("lastEventId", "last_event_id", "after"):
-        if value := request.query_params.get(name):
-            return value, False
-    return None, False
+    return (said[0][1] if said else None), False
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -7,6 +7,7 @@ own task while it catches up.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -40,6 +41,7 @@ class AsgiWire:
 
     def __init__(self, send: Send, direct: DirectWriter | None) -> None:
         self._send, self._direct = send, direct
+        self.aborted = asyncio.Event()
 
     def try_write(self, data: bytes) -> bool:
         """See `wanted.Wire`."""
@@ -55,6 +57,7 @@ class AsgiWire:
 
     def abort(self) -> None:
         """See `wanted.Wire`."""
+        self.aborted.set()
         if self._direct is not None:
             self._direct.abort()
 
@@ -74,13 +77,32 @@ class SubscriptionResponse(EventSourceResponse):
             self._subscription.close()
             await super().__call__(scope, receive, send)
             return
+        direct = scope.get("extensions", {}).get(EXTENSION)
+        wire = AsgiWire(send, direct)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            self._subscription.open(AsgiWire(send, scope.get("extensions", {}).get(EXTENSION)))
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            self._subscription.open(wire)
+            if direct is None:
+                await _until_gone_or_aborted(receive, wire)
+            else:
+                await _until_gone(receive)
         finally:
             self._subscription.close()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _until_gone_or_aborted(receive: Receive, wire: AsgiWire) -> None:
+    """Plain ASGI has no way to drop a connection but to return; so a second task waits for that."""
+    waits = {asyncio.ensure_future(_until_gone(receive)), asyncio.ensure_future(wire.aborted.wait())}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def own_farewell() -> None:

@@ -7,7 +7,7 @@ reports. A change is {"=": {name: value}, "-": [name], "~": {name: change}} for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -27,12 +27,14 @@ def fold(before: Mapping[str, Json], after: Mapping[str, Json]) -> bytes | None:
     return None if change is _WHOLE else orjson.dumps(change)
 
 
-def unfold(bodies: Iterable[bytes]) -> bytes:
+def unfold(bodies: Sequence[bytes]) -> bytes:
     """The document after a whole body and the changes that follow it."""
-    document: Json = None
-    for number, body in enumerate(bodies):
-        value = orjson.loads(body)
-        document = value if number == 0 else patch(document, value)
+    first, *changes = bodies
+    if not changes:
+        return first
+    document = orjson.loads(first)
+    for change in changes:
+        document = patch(document, orjson.loads(change))
     return dumps(document)
 
 

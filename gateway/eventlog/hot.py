@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.eventlog.base import RecordPage, Standing, Unresumable
 from gateway.record import Position, alias_of
 
-HOT_BYTES = 48 * 2**20  # of documents; the whole process is to stay below 150 MiB when idle
+HOT_BYTES = 12 * 2**20  # of documents; parsed each takes six times as much, and the process is to stay below 150 MiB
 FEED_RECORDS = 4096  # that wait for the follower in memory; it is there within milliseconds
 HOT_JOBS = 20_000  # each costs about 1 KiB beside its document
 
@@ -41,6 +41,7 @@ class HotJobs:
         self._jobs: OrderedDict[tuple[str, str], HotJob] = OrderedDict()
         self._aliases: dict[tuple[str, str], str] = {}
         self._size = 0
+        self.losses = 0  # how often something that was kept here, or could be, was given up
 
     def get(self, workspace: str, job_id: str) -> HotJob | None:
         """The job of that id or alias, if it is kept here."""
@@ -58,14 +59,22 @@ class HotJobs:
         self._aliases[key[0], alias_of(*key)] = key[1]
         self._size += len(hot.standing.document)
         while len(self._jobs) > HOT_JOBS or (self._size > HOT_BYTES and len(self._jobs) > 1):
-            self._drop(next(iter(self._jobs)))
+            self.forget(next(iter(self._jobs)))
+
+    def put_read(self, hot: HotJob, losses: int) -> None:
+        """Keep a job that was read from the file since `losses` was that number, unless that may be old by now: what a
+        commit has put here meanwhile is newer, and what was given up meanwhile may have been newer."""
+        if self.losses == losses and hot.standing.job.key not in self._jobs:
+            self.put(hot)
 
     def forget(self, key: tuple[str, str]) -> None:
         """Keep it no longer."""
+        self.losses += 1
         self._drop(key)
 
     def clear(self) -> None:
         """Keep nothing."""
+        self.losses += 1
         self._jobs.clear()
         self._aliases.clear()
         self._size = 0

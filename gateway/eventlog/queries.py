@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.eventlog.schema import HEAD
 from gateway.record import Filter
 
-_HEAD = "(SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0))"
-_COLUMNS = f"SELECT j.job, j.workspace, j.id, j.first, j.last, j.floor, j.deleted, r.base, r.body, {_HEAD}, j.digest "
+_COLUMNS = f"SELECT j.job, j.workspace, j.id, j.first, j.last, j.floor, j.deleted, r.base, r.body, ({HEAD}), j.digest "
 _RECORD = "CROSS JOIN records AS r ON r.offset = j.last "
 _CHECKS = """
 AND (:states IS NULL OR j.state IN (SELECT value FROM json_each(:states)))

@@ -1,47 +1,57 @@
-"""Reading the log: pages of records, jobs as they stand, lists. Each statement is a read transaction of its own.
+"""Reading the log: pages of records, jobs as they stand, lists.
 
-Law: no read transaction outlives its call; a reader that held one while its socket drained would keep the WAL file
-from being checkpointed. Rows are fetched in bounded pages, whole.
+Law: what one call reads it reads at one moment, in one read transaction, and no such transaction outlives its call: a
+reader that held one while its socket drained would keep the WAL file from being checkpointed. So all of a call's work
+runs in the connection's thread, and compaction can never come between a record and what it is folded from.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+import heapq
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
+from itertools import islice
+from typing import Any, TypeVar
 
 import aiosqlite
 import orjson
 
-from gateway.errors import Compacted, Internal
+from gateway.errors import Internal
 from gateway.eventlog.base import JobPage, RecordPage, Standing
 from gateway.eventlog.codec import patch, unfold
-from gateway.eventlog.hot import Extent, HotJob
+from gateway.eventlog.hot import Chain, Extent, HotJob
 from gateway.eventlog.queries import BY_IDENTITIES, BY_IDENTITY, plans
+from gateway.eventlog.schema import HEAD, call
 from gateway.job import Job
 from gateway.record import Filter, Record, dumps, from_json
 from gateway.values import Json
 
 READERS = 2  # connections, a thread each: one long replay does not hold up the reads of a cold status
 PAGE_BYTES = 1 * 2**20  # of documents in one page; bounds what one reader that catches up holds in memory
-TRIES = 3  # compaction may rewrite a record between two statements; it does so once
 
 _ROW = "SELECT r.offset, r.event, r.by, r.job, r.base, r.was, r.body, j.workspace, j.id FROM records AS r "
 _JOB = "CROSS JOIN jobs AS j ON j.job = r.job "
-_KEPT = "AND (j.deleted = 0 OR r.event = 'deleted') ORDER BY r.offset LIMIT ?"  # a deleted job's history is not shown
-_READ = f"{_ROW}{_JOB} WHERE r.offset > ? AND r.offset <= ? {_KEPT}"
-_READ_JOBS = f"{_ROW}{_JOB} WHERE r.job IN (SELECT value FROM json_each(?)) AND r.offset > ? AND r.offset <= ? {_KEPT}"
-_READ_JOB = f"{_ROW} INDEXED BY records_by_job {_JOB} WHERE r.job = ? AND r.offset > ? AND r.offset <= ? {_KEPT}"
-_AT_OFFSET = f"{_ROW} INDEXED BY records_by_job {_JOB} WHERE r.job = ? AND r.offset <= ? ORDER BY r.offset DESC LIMIT 1"
-_AT_TIME = f"{_ROW} INDEXED BY records_by_job {_JOB} WHERE r.job = ? AND r.time <= ? ORDER BY r.offset DESC LIMIT 1"
-_AGAIN = "SELECT base, body FROM records WHERE offset = ?"
+_KEPT = "(j.deleted = 0 OR r.event = 'deleted')"  # a deleted job's history is not shown
+_READ = f"{_ROW}{_JOB} WHERE r.offset > ? AND r.offset <= ? AND {_KEPT} ORDER BY r.offset LIMIT ?"
+_READ_JOB = (
+    f"{_ROW} INDEXED BY records_by_job {_JOB} "
+    f"WHERE r.job = ? AND r.offset > ? AND r.offset <= ? AND {_KEPT} ORDER BY r.offset LIMIT ?"
+)
+_READ_ONE = f"{_ROW}{_JOB} WHERE r.offset = ? AND {_KEPT}"
+_OFFSETS = "SELECT offset FROM records WHERE job = ? AND offset > ? AND offset <= ? ORDER BY offset"
+_NEWEST = f"{_ROW} INDEXED BY records_by_job {_JOB} WHERE r.job = ? AND {_KEPT}"
+_AT_OFFSET = f"{_NEWEST} AND r.offset <= ? ORDER BY r.offset DESC LIMIT 1"
+_AT_TIME = f"{_NEWEST} AND r.time <= ? ORDER BY r.offset DESC LIMIT 1"
 _CHAIN = "SELECT offset, base, body FROM records WHERE job = ? AND offset BETWEEN ? AND ? ORDER BY offset"
 _LEASED = (
     "SELECT j.job, r.offset, r.base, r.body FROM jobs AS j INDEXED BY jobs_with_lease "
     "CROSS JOIN records AS r ON r.offset = j.last WHERE j.lease IS NOT NULL AND j.finished IS NULL"
 )
-Rows = Sequence[Any]
+Row = Sequence[Any]
+Rows = sqlite3.Cursor | Generator[Row, None, None]
+_T = TypeVar("_T")
 
 
 class Reading:
@@ -63,67 +73,59 @@ class Reading:
         self, rows: Sequence[int] | None, after: int, until: int, match: Filter, limit: int
     ) -> RecordPage:
         """A page of records of the jobs in `rows` (all jobs where that is None) that match."""
-        async with self._connection() as db:
+
+        def page(db: sqlite3.Connection) -> RecordPage:
             if rows is None:
-                found = await db.execute_fetchall(_READ, (after, until, limit))
-            elif len(rows) == 1:
-                found = await db.execute_fetchall(_READ_JOB, (rows[0], after, until, limit))
-            else:
-                found = await db.execute_fetchall(_READ_JOBS, (orjson.dumps(rows).decode(), after, until, limit))
-            return await self._page(db, list(found), until, match, limit)
+                return self._page(db, db.execute(_READ, (after, until, limit)), until, match, limit)
+            if len(rows) == 1:
+                return self._page(db, db.execute(_READ_JOB, (rows[0], after, until, limit)), until, match, limit)
+            return self._page(db, _of_jobs(db, rows, after, until), until, match, limit)
+
+        return await self._read(page)
 
     async def at(self, row: int, moment: int, by_time: bool) -> Record | None:
         """The newest record of a job at or before an offset, or a time in ms."""
-        async with self._connection() as db:
-            for found in await db.execute_fetchall(_AT_TIME if by_time else _AT_OFFSET, (row, moment)):
-                return self._record(found, await whole(db, found[3], found[0], found[4], found[6]))
-        return None
+
+        def newest(db: sqlite3.Connection) -> Record | None:
+            for found in db.execute(_AT_TIME if by_time else _AT_OFFSET, (row, moment)).fetchall():
+                return self._record(found, whole(db, found[3], found[0], found[4], found[6]))
+            return None
+
+        return await self._read(newest)
 
     async def standing(self, workspace: str, job_id: str) -> tuple[HotJob, int] | None:
         """A job by id or alias, and the head of that read."""
-        async with self._connection() as db:
-            for row in await db.execute_fetchall(BY_IDENTITY, (workspace, job_id)):
-                return await hot_job(db, row), row[9]
-        return None
+
+        def standing(db: sqlite3.Connection) -> tuple[HotJob, int] | None:
+            for row in db.execute(BY_IDENTITY, (workspace, job_id)).fetchall():
+                return hot_job(db, row), row[9]
+            return None
+
+        return await self._read(standing)
 
     async def rows(self, keys: Iterable[tuple[str, str]]) -> list[int]:
-        """The rows of the jobs that exist."""
-        async with self._connection() as db:
-            return [row[0] for row in await db.execute_fetchall(BY_IDENTITIES, (orjson.dumps(list(keys)).decode(),))]
+        """The rows of the jobs that exist, each once."""
+        wanted = orjson.dumps(list(keys)).decode()
+        return await self._read(lambda db: sorted({row[0] for row in db.execute(BY_IDENTITIES, (wanted,))}))
 
     async def jobs(self, match: Filter, before: int, limit: int) -> JobPage:
         """The newest jobs that match and whose first record lies before an offset; looks for one more than `limit`."""
-        head = self._extent.head
-        async with self._connection() as db:
-            rows = await self._listed(db, match, before, limit + 1)
-            for _ in range(TRIES):
-                heads = {row[9] for row in rows} or {head}
-                if len(heads) == 1:
-                    break
-                rows = await self._listed(db, match, before, limit + 1)  # a commit came in between: not one moment
-            rows.sort(key=lambda row: row[3], reverse=True)
-            head = min((row[9] for row in rows), default=head)
-            standings = [(await hot_job(db, row)).standing for row in rows[: limit + 1]]
-        if match.jobs:
-            standings = [standing for standing in standings if match.matches_job(standing.job)]
+
+        def listed(db: sqlite3.Connection) -> tuple[list[Standing], int]:
+            return _listed(db, match, before, limit + 1), db.execute(HEAD).fetchone()[0]
+
+        standings, head = await self._read(listed)
         shown = standings[:limit]
         more = self._extent.position(shown[-1].first) if len(standings) > limit else None
         return JobPage(shown, more, head, len(standings))
 
-    async def _listed(self, db: aiosqlite.Connection, match: Filter, before: int, limit: int) -> list[Rows]:
-        if match.jobs:
-            found = await db.execute_fetchall(BY_IDENTITIES, (orjson.dumps(sorted(match.jobs)).decode(),))
-            return [row for row in found if not row[6] and row[3] < before]
-        rows: list[Rows] = []
-        for sql, parameters in plans(match, before, limit):
-            rows += await db.execute_fetchall(sql, parameters)
-        return rows
-
     async def leased(self) -> list[Job]:
         """Unfinished jobs that have a lease."""
-        async with self._connection() as db:
-            rows = await db.execute_fetchall(_LEASED)
-            return [from_json(orjson.loads(await whole(db, *row))) for row in rows]
+        return await self._read(lambda db: [_job(whole(db, *row)) for row in db.execute(_LEASED).fetchall()])
+
+    async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        async with self._connection() as connection:
+            return await call(connection, lambda db: _at_one_moment(db, work))
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -133,15 +135,15 @@ class Reading:
         finally:
             self._idle.put_nowait(connection)
 
-    async def _page(
-        self, db: aiosqlite.Connection, rows: list[Rows], until: int, match: Filter, limit: int
-    ) -> RecordPage:
+    def _page(self, db: sqlite3.Connection, rows: Rows, until: int, match: Filter, limit: int) -> RecordPage:
+        with closing(rows):  # a statement that is not read to its end would keep the transaction open
+            return self._matching(db, rows, until, match, limit)
+
+    def _matching(self, db: sqlite3.Connection, rows: Rows, until: int, match: Filter, limit: int) -> RecordPage:
         records: list[Record] = []
-        folded: dict[
-            int, Json
-        ] = {}  # the document of a job's last record in this page, as bytes or, once folded, parsed
+        folded: dict[int, Json] = {}  # the document of a job's last record in this page: bytes or, once folded, parsed
         size = 0
-        for row in rows:
+        for count, row in enumerate(rows, start=1):
             offset, job, base, body = row[0], row[3], row[4], row[6]
             if base is None:
                 folded[job] = document = body
@@ -150,37 +152,78 @@ class Reading:
                 folded[job] = patch(orjson.loads(before) if isinstance(before, bytes) else before, orjson.loads(body))
                 document = dumps(folded[job])
             else:
-                folded[job] = document = await whole(db, job, offset, base, body)
+                folded[job] = document = whole(db, job, offset, base, body)
             record = self._record(row, document)
             if match.matches(record):
                 records.append(record)
                 size += len(document)
-            if size > PAGE_BYTES:
+            if size > PAGE_BYTES or count == limit:
                 return RecordPage(records, offset)
-        return RecordPage(records, rows[-1][0] if len(rows) == limit else until)
+        return RecordPage(records, until)
 
-    def _record(self, row: Rows, document: bytes) -> Record:
+    def _record(self, row: Row, document: bytes) -> Record:
         was = None if row[5] is None else orjson.loads(row[5])
         return Record(row[0], self._extent.position(row[0]), row[1], row[2], (row[7], row[8]), document, was=was)
 
 
-async def hot_job(db: aiosqlite.Connection, row: Rows) -> HotJob:
+def _at_one_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    db.execute("BEGIN")
+    try:
+        return work(db)
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _of_jobs(db: sqlite3.Connection, jobs: Sequence[int], after: int, until: int) -> Generator[Row, None, None]:
+    """Records of several jobs in order; the index of each is read no further than the page reaches."""
+    with ExitStack() as stack:
+        each = [stack.enter_context(closing(db.execute(_OFFSETS, (job, after, until)))) for job in jobs]
+        for (offset,) in heapq.merge(*each):
+            yield from db.execute(_READ_ONE, (offset,)).fetchall()
+
+
+def _listed(db: sqlite3.Connection, match: Filter, before: int, limit: int) -> list[Standing]:
+    found: list[Row] = []
+    if match.jobs:
+        named = {row[0]: row for row in db.execute(BY_IDENTITIES, (orjson.dumps(sorted(match.jobs)).decode(),))}
+        found += [row for row in named.values() if not row[6] and row[3] < before]
+    else:
+        for sql, parameters in plans(match, before, limit):
+            found += db.execute(sql, parameters)
+    found.sort(key=lambda row: row[3], reverse=True)
+    if not match.jobs:
+        return [hot_job(db, row).standing for row in found[:limit]]
+    standings = (hot_job(db, row).standing for row in found)
+    return list(islice((standing for standing in standings if match.matches_job(standing.job)), limit))
+
+
+def hot_job(db: sqlite3.Connection, row: Row) -> HotJob:
     """A job as it stands from a row of one of `queries`' statements."""
-    document = await whole(db, row[0], row[4], row[7], row[8])
-    job = from_json(orjson.loads(document))
-    return HotJob(Standing(job, document, row[3], row[4], row[5], bool(row[6])), row[0], None, row[10])
+    job, last, base = row[0], row[4], row[7]
+    bodies = _bodies(db, job, last, base, row[8])
+    document = unfold(bodies)
+    standing = Standing(_job(document), document, row[3], last, row[5], bool(row[6]))
+    # Known from here on, so that a large job which is seldom heard of is not written whole each time.
+    chain = Chain(last if base is None else base, len(bodies) - 1, sum(map(len, bodies[1:])))
+    return HotJob(standing, job, chain, row[10])
 
 
-async def whole(db: aiosqlite.Connection, job: int, offset: int, base: int | None, body: bytes) -> bytes:
-    """The document at a record, folded where its body is a change. Raises Compacted if it has gone in the meantime."""
-    for _ in range(TRIES):
-        if base is None:
-            return body
-        chain = list(await db.execute_fetchall(_CHAIN, (job, base, offset)))
-        if chain and chain[0][0] == base and chain[0][1] is None and chain[-1][0] == offset:
-            return unfold(row[2] for row in chain)
-        again = list(await db.execute_fetchall(_AGAIN, (offset,)))
-        if not again:
-            raise Compacted
-        base, body = again[0]
-    raise Internal(f"the record at offset {offset} can't be folded")
+def whole(db: sqlite3.Connection, job: int, offset: int, base: int | None, body: bytes) -> bytes:
+    """The document at a record, folded where its body is a change."""
+    return unfold(_bodies(db, job, offset, base, body))
+
+
+def _bodies(db: sqlite3.Connection, job: int, offset: int, base: int | None, body: bytes) -> list[bytes]:
+    """A whole body and the changes that follow it, up to a record."""
+    if base is None:
+        return [body]
+    chain = db.execute(_CHAIN, (job, base, offset)).fetchall()
+    ends = [(chain[0][0], chain[-1][0])] if chain else []
+    if ends != [(base, offset)] or [row[1] for row in chain] != [None] + [base] * (len(chain) - 1):
+        raise Internal(f"the record at offset {offset} can't be folded")
+    return [row[2] for row in chain]
+
+
+def _job(document: bytes) -> Job:
+    return from_json(orjson.loads(document))

@@ -12,11 +12,11 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 
@@ -31,22 +31,28 @@ CHECK_BELOW = 64 * 2**20  # bytes; a file up to this size is checked whole at th
 WAL_LIMIT = 64 * 2**20  # bytes to which the WAL file is cut back after a checkpoint
 SAFE_VERSION = (3, 51, 3)
 
-TRANSACTION = "transaction"
+TRANSACTION, CALL = "transaction", "call"
 _EPOCHS = "SELECT first, epoch FROM epochs ORDER BY first"
-_HEAD = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0)"
+HEAD = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0)"
 _COPIED = "SELECT count(*) FROM meta WHERE name = 'copied'"
 _NEW_EPOCH = "INSERT OR REPLACE INTO epochs VALUES (?, ?)"
 _NOT_COPIED = "DELETE FROM meta WHERE name = 'copied'"
 Statement = tuple[str, Sequence[Any]]
+_T = TypeVar("_T")
 
 
 class BatchConnection(sqlite3.Connection):
-    """A connection that runs a whole transaction in one call, since every call of aiosqlite costs a thread hop.
+    """A connection that does a whole piece of work in one call, since every call of aiosqlite costs a thread hop.
 
     `executemany(TRANSACTION, statements)` runs (sql, rows) pairs in order; if one fails, all are rolled back.
+    `executemany(CALL, [work])` calls work(connection): see `call`.
     """
 
     def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
+        if sql == CALL:
+            for work in parameters:
+                work(self)
+            return self.cursor()
         if sql != TRANSACTION:
             return super().executemany(sql, parameters)
         try:
@@ -63,13 +69,24 @@ class BatchConnection(sqlite3.Connection):
         return self.cursor()
 
 
+async def call(db: aiosqlite.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    """What `work` makes of the connection, in the thread that owns it: any number of statements in one hop."""
+    results: list[_T] = []
+    works: Any = [lambda connection: results.append(work(connection))]
+    await db.executemany(CALL, works)
+    return results[0]
+
+
 class FileLock:
     """The right to write a database file, held by one process at a time."""
 
     def __init__(self, database: str) -> None:
-        self._path = f"{database}.lock"
+        # Beside the file itself, whatever link leads to it: two names of one file are one log.
+        path = f"{Path(database).resolve()}.lock"
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError as error:
+            raise LogUnusable(f"{database}: its folder does not exist; make it, or name another file") from error
         except OSError as error:
             raise LogUnusable(f"{database}: its lock file can't be written ({error.strerror})") from error
         try:
@@ -126,9 +143,13 @@ async def open_writer(database: str) -> aiosqlite.Connection:
 
 async def open_reader(database: str) -> aiosqlite.Connection:
     """A connection that reads, and can neither write nor checkpoint."""
-    db = await aiosqlite.connect(read_only(database), uri=True, isolation_level=None)
-    for pragma in ("query_only = ON", "wal_autocheckpoint = 0", f"busy_timeout = {BUSY_MS}"):
-        await db.execute_fetchall(f"PRAGMA {pragma}")
+    db = await aiosqlite.connect(read_only(database), uri=True, factory=BatchConnection, isolation_level=None)
+    try:
+        for pragma in ("query_only = ON", "wal_autocheckpoint = 0", f"busy_timeout = {BUSY_MS}"):
+            await db.execute_fetchall(f"PRAGMA {pragma}")
+    except BaseException:
+        await db.close()
+        raise
     return db
 
 
@@ -146,7 +167,7 @@ async def open_epochs(db: aiosqlite.Connection, new: bool) -> list[tuple[int, st
     """The epochs as (first offset, name), after starting a new one where it is asked for or the file is a copy."""
     epochs = list(await db.execute_fetchall(_EPOCHS))
     if new or not epochs or await one(db, _COPIED):
-        first = await one(db, _HEAD) + 1
+        first = await one(db, HEAD) + 1
         name = "".join(secrets.choice(EPOCH_ALPHABET) for _ in range(8))
         statements = [("BEGIN IMMEDIATE", [()]), (_NEW_EPOCH, [(first, name)]), (_NOT_COPIED, [()]), ("COMMIT", [()])]
         await db.executemany(TRANSACTION, statements)
@@ -174,6 +195,8 @@ async def _prepare(db: aiosqlite.Connection, database: str) -> None:
     for number, step in enumerate(steps[version:], start=version + 1):
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
         await db.executescript(f"BEGIN IMMEDIATE;\n{step}\n{marks}\nCOMMIT;")
+    # SQLite opens a file that it may not write without a word, to read it; this asks for the right to write.
+    await db.executescript("BEGIN IMMEDIATE; ROLLBACK;")
     if sqlite3.sqlite_version_info < SAFE_VERSION:
         logger.info("SQLite %s: only this process may write or checkpoint %s", sqlite3.sqlite_version, database)
 
@@ -194,4 +217,5 @@ async def _set_pragmas(db: aiosqlite.Connection, database: str) -> None:
 def migrations() -> list[str]:
     """The scripts that bring an empty database to today's schema, in their order."""
     folder = files("gateway.eventlog") / "migrations"
-    return [item.read_text("utf-8") for item in sorted(folder.iterdir(), key=lambda item: item.name)]
+    scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
+    return [script.read_text("utf-8") for script in scripts]

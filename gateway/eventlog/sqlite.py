@@ -13,14 +13,14 @@ from gateway.eventlog.base import Entry, JobPage, Outcome, RecordPage, Standing
 from gateway.eventlog.hot import Extent, Feed, HotJobs
 from gateway.eventlog.reading import READERS, Reading
 from gateway.eventlog.retention import Retention, Tending
-from gateway.eventlog.schema import FileLock, foreign_errors, one, open_epochs, open_reader, open_writer
+from gateway.eventlog.schema import HEAD, FileLock, foreign_errors, one, open_epochs, open_reader, open_writer
+from gateway.eventlog.statements import milliseconds
 from gateway.eventlog.writer import Writer
 from gateway.job import Job
 from gateway.record import MAX_OFFSET, Filter, Position, Record
 
 FOLLOW_PAGE = 512  # records
 
-_HEAD = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0)"
 _FLOOR = "SELECT value FROM meta WHERE name = 'floor'"
 _NEWEST = "SELECT coalesce((SELECT time FROM records ORDER BY offset DESC LIMIT 1), 0)"
 
@@ -41,7 +41,6 @@ class SqliteLog:
     ) -> None:
         self._lock, self._db, self._reading, self._extent = lock, db, reading, extent
         self._writer, self._hot, self._feed = writer, hot, feed
-        self._tending: Tending | None = None
 
     @classmethod
     async def open(
@@ -55,7 +54,7 @@ class SqliteLog:
             opened.append(db)
             with foreign_errors(database):
                 epochs = await open_epochs(db, new_epoch)
-                extent = Extent(epochs, await one(db, _HEAD), await one(db, _FLOOR), await one(db, _NEWEST))
+                extent = Extent(epochs, await one(db, HEAD), await one(db, _FLOOR), await one(db, _NEWEST))
                 opened += [await open_reader(database) for _ in range(READERS)]
         except BaseException:
             for connection in opened:
@@ -118,14 +117,12 @@ class SqliteLog:
         found = self._hot.get(workspace, job_id)
         if found is not None:
             return found.standing, self._extent.head
-        head = self._extent.head
+        losses = self._hot.losses
         with reading_errors():
             read = await self._reading.standing(workspace, job_id)
         if read is None:
             return None
-        # What was read may be old by now; it may stay in memory only if nothing at all was committed meanwhile.
-        if self._extent.head == head:
-            self._hot.put(read[0])
+        self._hot.put_read(read[0], losses)
         return read[0].standing, read[1]
 
     async def floor_of(self, key: tuple[str, str]) -> int | None:
@@ -150,7 +147,7 @@ class SqliteLog:
             for row in await self._rows([key]):
                 if isinstance(moment, int):
                     return await self._reading.at(row, moment, by_time=False)
-                return await self._reading.at(row, int(datetime.fromisoformat(moment).timestamp() * 1000), by_time=True)
+                return await self._reading.at(row, milliseconds(moment), by_time=True)
         return None
 
     async def jobs(self, match: Filter, after: int | None, limit: int) -> JobPage:
@@ -181,9 +178,7 @@ class SqliteLog:
 
     async def tend(self, rules: Retention, now: datetime) -> bool:
         """Do one small piece of the compaction that is due; False when nothing is."""
-        if self._tending is None:
-            self._tending = Tending(self._writer, self._extent, self._hot, rules)
-        return await self._tending.step(now)
+        return await Tending(self._writer, self._extent, self._hot, rules).step(now)
 
     async def _rows(self, keys: Sequence[tuple[str, str]] | frozenset[tuple[str, str]]) -> list[int]:
         hot = [self._hot.get(*key) for key in keys]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 import orjson
@@ -24,37 +25,28 @@ from gateway.eventlog.batch import Batch, JobKey, KnownKey, Replay
 from gateway.eventlog.hot import Extent, HotJob, HotJobs
 from gateway.eventlog.queries import BY_IDENTITIES, BY_ROW
 from gateway.eventlog.reading import hot_job, whole
-from gateway.eventlog.schema import TRANSACTION, one, write_error
-from gateway.job import TERMINAL, stamp
+from gateway.eventlog.schema import HEAD, TRANSACTION, call, one, write_error
+from gateway.eventlog.statements import statements
+from gateway.job import stamp
 from gateway.record import alias_of, from_json
 
 logger = logging.getLogger(__name__)
 
 BATCH_ENTRIES = 500  # in one transaction; more would let the first of them wait for the last
 QUEUE_ENTRIES = 20_000  # that may wait; beyond it producers are told to come back (503)
+SLICE_SECONDS = 0.005  # of working out a batch before the loop gets a turn: readers wait no longer
 
 _NEXT_ROW = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0) + 1"
-_HEAD = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0)"
 _KEYS = (
     "SELECT k.scope, k.key, k.digest, k.status, k.job, k.offset FROM json_each(?) AS e "
     "CROSS JOIN keys AS k ON k.scope = e.value ->> 0 AND k.key = e.value ->> 1"
 )
 _RECORD = "SELECT base, body FROM records WHERE job = ? AND offset = ?"
 _TOUCH = "UPDATE meta SET value = value WHERE name = 'floor'"
-_INSERT_RECORD = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_JOB = (
-    "INSERT INTO jobs (job, workspace, id, name, process, state, first, last, digest) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_UPDATE_JOB = "UPDATE jobs SET last = ? WHERE job = ?"
-_MOVE_JOB = "UPDATE jobs SET state = ?, last = ?, finished = ?, lease = ?, deleted = ? WHERE job = ?"
-_INSERT_IDENTITY = "INSERT INTO identities VALUES (?, ?, ?)"
-_INSERT_KEY = "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?)"
-_DELETE_LABELS = "DELETE FROM labels WHERE job = ?"
-_INSERT_LABEL = "INSERT INTO labels VALUES (?, ?, ?, ?)"
-
 Answer = Outcome | GatewayError
-Chore = Callable[[aiosqlite.Connection], Awaitable[Any]]
+Group = tuple[Sequence[Entry], asyncio.Future[list[Answer]]]
+Chore = Callable[[sqlite3.Connection], Any]
+_T = TypeVar("_T")
 
 
 class Writer:
@@ -69,8 +61,8 @@ class Writer:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._db, self._extent, self._hot, self._published, self._clock = db, extent, hot, published, clock
-        self._waiting: deque[tuple[Sequence[Entry], asyncio.Future[list[Answer]]]] = deque()
-        self._chores: deque[tuple[Chore, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[Group] = deque()
+        self._chores: deque[tuple[Chore, Callable[[Any], object], asyncio.Future[Any]]] = deque()
         self._count = 0
         self._wake = asyncio.Event()
         self._closing = False
@@ -88,18 +80,21 @@ class Writer:
         self._wake.set()
         return await future
 
-    async def chore(self, work: Chore) -> Any:
-        """Run something on the connection between two transactions."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._chores.append((work, future))
+    async def chore(
+        self, work: Callable[[sqlite3.Connection], _T], then: Callable[[_T], object] = lambda _: None
+    ) -> _T:
+        """Run something on the connection between two transactions, and `then` on the loop, before the next one."""
+        if self._closing:
+            raise Unavailable("the log is closing", retry_after=1)
+        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._chores.append((work, then, future))
         self._wake.set()
         return await future
 
     async def probe(self) -> None:
         """Write something that changes nothing, to see whether the trouble is over. Raises Unavailable, LogFull."""
-        await self.chore(
-            lambda db: db.executemany(TRANSACTION, [("BEGIN IMMEDIATE", [()]), (_TOUCH, [()]), ("COMMIT", [()])])
-        )
+        touch = [("BEGIN IMMEDIATE", [()]), (_TOUCH, [()]), ("COMMIT", [()])]
+        await self.chore(lambda db: db.executemany(TRANSACTION, touch))
         self.trouble = None
 
     def close(self) -> None:
@@ -108,21 +103,25 @@ class Writer:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write until closed. The one task that owns all writes."""
-        self._next_row = await one(self._db, _NEXT_ROW)
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting or self._chores:
-                if self._waiting:
-                    await self._transaction(self._take())
-                if self._chores:
-                    await self._do(*self._chores.popleft())
-            if self._closing:
-                return
+        """Write until closed. The one task that owns all writes; if it dies, whoever waits is told."""
+        try:
+            self._next_row = await one(self._db, _NEXT_ROW)
+            while not self._closing or self._waiting or self._chores:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting or self._chores:
+                    if self._waiting:
+                        await self._transaction(self._take())
+                    if self._chores:
+                        await self._do(*self._chores.popleft())
+        finally:
+            self._closing = True
+            futures: list[asyncio.Future[Any]] = [waiting[-1] for waiting in self._waiting]
+            for future in futures + [waiting[-1] for waiting in self._chores]:
+                settle(future, error=Unavailable("the log is closed; nothing was written", retry_after=5))
 
-    def _take(self) -> list[tuple[Sequence[Entry], asyncio.Future[list[Answer]]]]:
-        taken: list[tuple[Sequence[Entry], asyncio.Future[list[Answer]]]] = []
+    def _take(self) -> list[Group]:
+        taken: list[Group] = []
         count = 0
         while self._waiting and (not taken or count + len(self._waiting[0][0]) <= BATCH_ENTRIES):
             taken.append(self._waiting.popleft())
@@ -130,38 +129,41 @@ class Writer:
         self._count -= count
         return taken
 
-    async def _do(self, work: Chore, future: asyncio.Future[Any]) -> None:
+    async def _do(self, work: Chore, then: Callable[[Any], object], future: asyncio.Future[Any]) -> None:
         try:
-            result = await work(self._db)
+            result = await call(self._db, work)
+            then(result)
         except sqlite3.Error as error:
             await self._failed(error)
             settle(future, error=write_error(error))
         except Exception as error:
+            await self._recover()
             settle(future, error=error)
         else:
             settle(future, result)
 
-    async def _transaction(self, taken: list[tuple[Sequence[Entry], asyncio.Future[list[Answer]]]]) -> None:
+    async def _transaction(self, taken: Sequence[Group]) -> None:
         entries = [entry for group, _ in taken for entry in group]
+        refusal: GatewayError = Internal()
+        answers: list[Answer] | None = None
         try:
             answers = await self._commit(entries)
         except sqlite3.Error as error:
-            await self._failed(error)
-            refusal: Exception = write_error(error)
+            refusal = write_error(error)
             refusal.__cause__ = error
+            await self._failed(error)
         except Exception as error:
             # A fault of ours may not end the one task that writes: these producers are told, the next are served.
             logger.exception("a batch of %d entries failed", len(entries))
-            await self._roll_back()
-            refusal = Internal()
             refusal.__cause__ = error
-        else:
+            await self._recover()
+        finally:
             for group, future in taken:
-                settle(future, answers[: len(group)])
-                answers = answers[len(group) :]
-            return
-        for _, future in taken:
-            settle(future, error=refusal)
+                if answers is None:
+                    settle(future, error=refusal)
+                else:
+                    settle(future, answers[: len(group)])
+                    answers = answers[len(group) :]
 
     async def _commit(self, entries: Sequence[Entry]) -> list[Answer]:
         jobs = await self._jobs(entries)
@@ -169,18 +171,32 @@ class Writer:
         now_ms = max(int(self._clock().timestamp() * 1000), self._extent.now)
         now = stamp(datetime.fromtimestamp(now_ms / 1000, UTC))
         batch = Batch(self._extent, self._next_row, now, now_ms, jobs, keys)
-        results: list[Outcome | Replay | GatewayError] = []
-        for entry in entries:
-            try:
-                results.append(batch.add(entry))
-            except GatewayError as error:
-                results.append(error)
+        results = await self._work_out(batch, entries)
         if batch.records or batch.rows.keys:
             await self._db.executemany(TRANSACTION, statements(batch, self._db.in_transaction))
             self._commit_seen(batch, now_ms)
         elif self._db.in_transaction:
             await self._roll_back()
         return [await self._replayed(result) if isinstance(result, Replay) else result for result in results]
+
+    async def _work_out(self, batch: Batch, entries: Sequence[Entry]) -> list[Outcome | Replay | GatewayError]:
+        results: list[Outcome | Replay | GatewayError] = []
+        until = time.perf_counter() + SLICE_SECONDS
+        for entry in entries:
+            before = batch.head, len(batch.rows.keys)
+            try:
+                results.append(batch.add(entry))
+            except GatewayError as error:
+                results.append(error)
+            except Exception:
+                if before != (batch.head, len(batch.rows.keys)):
+                    raise  # half of it is in the batch: none of the batch may be written
+                logger.exception("an entry for %s/%s failed", entry.workspace, entry.id)
+                results.append(Internal())
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + SLICE_SECONDS
+        return results
 
     def _commit_seen(self, batch: Batch, now_ms: int) -> None:
         self.trouble = None
@@ -204,8 +220,10 @@ class Writer:
                     known[hot.standing.job.key] = hot
         if missing:
             await self._begin()
-            for row in await self._db.execute_fetchall(BY_IDENTITIES, (orjson.dumps(list(missing)).decode(),)):
-                hot = await hot_job(self._db, row)
+            wanted = orjson.dumps(list(missing)).decode()
+            for hot in await call(
+                self._db, lambda db: [hot_job(db, row) for row in db.execute(BY_IDENTITIES, (wanted,)).fetchall()]
+            ):
                 known.setdefault(hot.standing.job.key, hot)
         return known
 
@@ -220,16 +238,14 @@ class Writer:
         return {(row[0], row[1]): KnownKey(*row[2:]) for row in rows}
 
     async def _replayed(self, replay: Replay) -> Answer:
-        for row in await self._db.execute_fetchall(BY_ROW, (replay.row,)):
-            hot = await hot_job(self._db, row)
-            standing = hot.standing
-            if standing.deleted:
-                return JobDeleted()
-            for base, body in await self._db.execute_fetchall(_RECORD, (replay.row, replay.offset)):
-                data = await whole(self._db, replay.row, replay.offset, base, body)
-                return Outcome(standing_at(hot, data, replay.offset), replay.made, replayed=True)
-            return Outcome(standing, replay.made, replayed=True)
-        return JobDeleted()
+        try:
+            return await call(self._db, lambda db: replayed(db, replay))
+        except GatewayError as error:
+            return error
+        except sqlite3.Error as error:
+            # What the others reported is on disk by now: a failed read may not take that back.
+            logger.exception("an answer that was given before can't be read")
+            return write_error(error)
 
     async def _begin(self) -> None:
         if not self._db.in_transaction:
@@ -242,55 +258,31 @@ class Writer:
     async def _failed(self, error: sqlite3.Error) -> None:
         self.trouble = f"the log can't be written: {error}"
         logger.error("%s", self.trouble)
+        await self._recover()
+
+    async def _recover(self) -> None:
         try:
             await self._roll_back()
             # Whether a commit that failed is on disk is for the file to say, not for us.
             self._hot.clear()
-            self._extent.head = await one(self._db, _HEAD)
+            self._extent.head = await one(self._db, HEAD)
             self._next_row = await one(self._db, _NEXT_ROW)
         except sqlite3.Error as second:
             logger.error("the log can't be read either: %s", second)
 
 
-def standing_at(hot: HotJob, data: bytes, offset: int) -> Standing:
-    """The job as it stood at one of its records."""
-    standing = hot.standing
-    return Standing(from_json(orjson.loads(data)), data, standing.first, offset, standing.floor)
-
-
-def statements(batch: Batch, begun: bool) -> list[tuple[str, Sequence[Any]]]:
-    """What a batch writes, in one transaction, which may have begun."""
-    rows = batch.rows
-    moved, kept = [], []
-    for key, hot in batch.touched.items():
-        job = hot.standing.job
-        if key not in batch.moved:
-            kept.append((hot.standing.last, hot.row))
-            continue
-        finished = milliseconds(job.finished) if job.state in TERMINAL and job.finished else None
-        moved.append((job.state, hot.standing.last, finished, job.lease, int(hot.standing.deleted), hot.row))
-    labels = [
-        (key, value, hot.standing.first, hot.row)
-        for hot in batch.relabelled.values()
-        for key, value in (hot.standing.job.labels or {}).items()
-    ]
-    pairs: Iterable[tuple[str, Sequence[Any]]] = (
-        (_INSERT_JOB, rows.jobs),
-        (_INSERT_IDENTITY, rows.identities),
-        (_INSERT_RECORD, rows.records),
-        (_MOVE_JOB, moved),
-        (_UPDATE_JOB, kept),
-        (_DELETE_LABELS, [(hot.row,) for hot in batch.relabelled.values()]),
-        (_INSERT_LABEL, labels),
-        (_INSERT_KEY, rows.keys),
-    )
-    begin = [] if begun else [("BEGIN IMMEDIATE", [()])]
-    return [*begin, *((sql, values) for sql, values in pairs if values), ("COMMIT", [()])]
-
-
-def milliseconds(text: str) -> int:
-    """A stamp as milliseconds since 1970."""
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
+def replayed(db: sqlite3.Connection, replay: Replay) -> Answer:
+    """The answer that was given before; where its record was compacted, the job as it stands."""
+    for row in db.execute(BY_ROW, (replay.row,)).fetchall():
+        standing = hot_job(db, row).standing
+        if standing.deleted:
+            return JobDeleted()
+        for base, body in db.execute(_RECORD, (replay.row, replay.offset)).fetchall():
+            data = whole(db, replay.row, replay.offset, base, body)
+            job = from_json(orjson.loads(data))
+            standing = Standing(job, data, standing.first, replay.offset, standing.floor)
+        return Outcome(standing, replay.made, replayed=True)
+    return JobDeleted()
 
 
 def settle(future: asyncio.Future[Any], result: Any = None, error: Exception | None = None) -> None:

@@ -87,8 +87,7 @@ class Command:
 
     async def passed(self) -> None:
         """Until its output has been passed on, however long its reader takes; to be called after its end."""
-        for pump in self._pumps:
-            await pump.finished()
+        await asyncio.gather(*(pump.finished() for pump in self._pumps))
 
     def _observe(self) -> None:
         while True:

@@ -75,8 +75,8 @@ class Handler:
             if work is not None:
                 work.cancel()
 
-    async def unless_asked(self, wait: Coroutine[Any, Any, object]) -> None:
-        """Wait for something, unless a signal comes while no command is there to get it."""
+    async def unless_asked(self, wait: Coroutine[Any, Any, object]) -> bool:
+        """Wait for something; true if it was cut short by a signal that came while no command was there to get it."""
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(wait), asyncio.create_task(self._enough.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -84,7 +84,9 @@ class Handler:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            asked = self._enough.is_set()
             self._enough.clear()
+        return asked
 
     def obey(self, document: Document) -> None:
         """Do what the job's document wishes."""
@@ -110,7 +112,7 @@ class Handler:
     def stopped(self, number: int) -> None:
         """The command was stopped: by a wish, by Ctrl-Z, because it needs the terminal, or by whoever may."""
         command = self._command
-        if command is None or self.cancelled:
+        if command is None or command.status.done() or self.cancelled:
             return
         if number in WANTS_TERMINAL and command.terminal.lend(command.group):
             self._had_terminal = True
@@ -161,6 +163,8 @@ class Handler:
     def _go_on(self) -> None:
         """We were continued; so shall be the command, unless it needs a terminal that we have not got (`bg`)."""
         command = self._command
+        if self._farewell is not None:
+            self._farewell.cancel()  # the shell was quicker than our stop
         if command is None or not command.is_stopped:
             return
         lent = (self._wants_terminal or self._had_terminal) and command.terminal.lend(command.group)

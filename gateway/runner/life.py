@@ -56,19 +56,19 @@ class Plan:
 
 def run(plan: Plan) -> int:
     """Run the command to its end; its exit status, 128 + N if signal N killed it, 125 to 127 if it could not begin."""
-    status, handler = asyncio.run(_run(plan))
-    if handler.interrupted:
+    return asyncio.run(_run(plan))
+
+
+async def _run(plan: Plan) -> int:
+    async with Transport(plan.url, workspace=plan.workspace, key=plan.key, retry_for=math.inf) as transport:
+        runner = Runner(plan, transport)
+        status = await runner.run()
+    if runner.handler.interrupted:
         # A script's loop ends only if who was interrupted dies of it; and while the command had the terminal, nobody
         # else of our group (the script, the rest of a pipeline) has heard of the Ctrl-C.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(0 if handler.alone else os.getpid(), signal.SIGINT)
+        os.kill(0 if runner.handler.alone else os.getpid(), signal.SIGINT)
     return status
-
-
-async def _run(plan: Plan) -> tuple[int, Handler]:
-    async with Transport(plan.url, workspace=plan.workspace, key=plan.key, retry_for=math.inf) as transport:
-        runner = Runner(plan, transport)
-        return await runner.run(), runner.handler
 
 
 class Runner:
@@ -80,6 +80,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._document: Document | None = None
         self._problem: ProblemError | None = None
+        self._problem_told = False
         self._known = asyncio.Event()
         self._fresh = asyncio.Event()
         self._said: dict[str, Any] = {}
@@ -116,6 +117,7 @@ class Runner:
             self._outbox.put({"state": "cancelled"})
             self._tell("it was cancelled before the command began")
             return EXIT_SIGNAL + signal.SIGTERM
+        self._problem_told = self._problem is not None
         if self._problem is not None and self._problem.status in USAGE:
             self._tell(f"the command is not started: {self._problem}")
             return EXIT_REFUSED
@@ -223,12 +225,14 @@ class Runner:
 
     async def _deliver(self) -> None:
         """Wait for the last reports to arrive, and say which did not."""
-        if self._outbox.undelivered and self._outbox.trouble is not None:
-            self._tell(f"{self._outbox.trouble}; delivering its last reports for up to {self._plan.deliver_for:g} s")
-        await self.handler.unless_asked(self._outbox.drained(self._plan.deliver_for))
-        if self._outbox.undelivered:
-            self._tell(f"not delivered: {describe(self._outbox.undelivered)}; {self._outbox.trouble or 'interrupted'}")
-        elif self._problem is not None and self._problem.status not in USAGE:
+        most = self._plan.deliver_for
+        asked = await self.handler.unless_asked(self._outbox.drained(min(PATIENCE, most)))
+        if not asked and most > PATIENCE and self._outbox.undelivered:
+            self._tell(f"{self._outbox.trouble or 'the gateway is slow'}; delivering its last reports for {most:g} s")
+            await self.handler.unless_asked(self._outbox.drained(most - PATIENCE))
+        if left := self._outbox.undelivered:
+            self._tell(f"not delivered: {describe(left)}; {self._outbox.trouble or 'interrupted'}")
+        elif self._problem is not None and not self._problem_told:
             self._tell(f"a report was refused: {self._problem}")
 
     async def _stop(self, *tasks: asyncio.Task[None]) -> None:

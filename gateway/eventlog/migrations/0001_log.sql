@@ -10,8 +10,8 @@ INSERT INTO meta VALUES ('floor', 0);
 CREATE TABLE epochs (first INTEGER PRIMARY KEY, epoch TEXT NOT NULL UNIQUE) STRICT;
 
 -- One row a job. `first`, `last`: offsets of its records; `floor`: its records at or before it may have been compacted;
--- `tended`: compaction has looked at its records up to here; `deleted`: `last` is its tombstone; `digest`: hash of the
--- canonical body that created it. AUTOINCREMENT: a number is never given twice, for keys and records refer to it.
+-- `tended`: compaction has looked at its records up to here; `finished`: when the log learned of its end; `deleted`:
+-- `last` is its tombstone; `digest`: hash of the canonical body that created it. AUTOINCREMENT: a number is never given twice, for keys and records refer to it.
 CREATE TABLE jobs (
     job INTEGER PRIMARY KEY AUTOINCREMENT,
     workspace TEXT NOT NULL,
@@ -36,6 +36,7 @@ CREATE INDEX jobs_by_process ON jobs (process, first) WHERE deleted = 0;
 CREATE INDEX jobs_by_process_state ON jobs (process, state, first) WHERE deleted = 0;
 CREATE INDEX jobs_by_name ON jobs (name, first) WHERE deleted = 0;
 CREATE INDEX jobs_with_lease ON jobs (job) WHERE lease IS NOT NULL AND finished IS NULL;
+CREATE INDEX jobs_unfinished ON jobs (first) WHERE finished IS NULL;
 CREATE INDEX jobs_finished ON jobs (finished) WHERE finished IS NOT NULL AND deleted = 0;
 CREATE INDEX jobs_untended ON jobs (finished) WHERE finished IS NOT NULL AND deleted = 0 AND tended < last;
 CREATE INDEX jobs_deleted ON jobs (last) WHERE deleted = 1;

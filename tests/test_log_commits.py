@@ -1,0 +1,182 @@
+"""The contract of `EventLog`, continued: many producers at once, callers that go away, and the one who follows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from gateway.errors import GatewayError, Unavailable
+from gateway.eventlog import hot, sqlite, writer
+from gateway.eventlog.base import Outcome
+from gateway.record import Filter
+from tests.logs import BOUND, Logbook, entry, key, pages
+
+
+async def test_producers_at_once_share_commits_and_each_gets_its_own_answer(book: Logbook) -> None:
+    async with asyncio.timeout(BOUND):
+        answers = await asyncio.gather(*(book.say(f"j{number}", create=True) for number in range(1000)))
+    assert [answer.standing.job.id for answer in answers] == [f"j{number}" for number in range(1000)]
+    assert sorted(answer.standing.last for answer in answers) == list(range(1, 1001))
+    commits = await pages(book, 0, 1000)
+    assert len(commits) < 20
+    assert [record.offset for page in commits for record in page.records] == list(range(1, 1001))
+
+
+async def test_entries_are_taken_in_the_order_in_which_they_came(book: Logbook) -> None:
+    await book.say(create=True)
+    async with asyncio.timeout(BOUND):
+        answers = await asyncio.gather(*(book.say(message=str(number)) for number in range(50)))
+    assert [answer.standing.last for answer in answers] == list(range(2, 52))
+    assert [record.job.message for record in await book.history()][1:] == [str(number) for number in range(50)]
+
+
+async def test_a_large_group_is_written_whole_and_answered_in_order(book: Logbook) -> None:
+    wanted = [entry(f"j{number % 700}", create=True, message=str(number)) for number in range(1400)]
+    answers = await book.append(*wanted)
+    assert [answer.standing.job.message for answer in answers if isinstance(answer, Outcome)] == [
+        str(number) for number in range(1400)
+    ]
+
+
+# Callers that go away
+
+
+async def after_turns(task: asyncio.Task[Any], turns: int) -> bool:
+    """Cancel a task after so many turns of the loop; False if it was done before."""
+    for _ in range(turns):
+        if task.done():
+            return False
+        await asyncio.sleep(0)
+    return task.cancel()
+
+
+async def test_a_caller_that_goes_away_at_any_moment_changes_nothing_for_the_others(book: Logbook) -> None:
+    await book.append(*(entry(job, create=True) for job in ("a", "b", "gone")))
+    number, cancelled = 0, True
+    while cancelled:
+        number += 1
+        leaver = asyncio.create_task(book.log.append([entry("gone", message=str(number), key=key(f"k{number}"))]))
+        others = [asyncio.create_task(book.say(job, message=str(number))) for job in "ab"]
+        cancelled = await after_turns(leaver, number)
+        async with asyncio.timeout(BOUND):
+            outcomes = await asyncio.gather(*others)
+            await asyncio.gather(leaver, return_exceptions=True)
+        assert all(outcome.made and outcome.standing.job.message == str(number) for outcome in outcomes)
+        again = await book.say("gone", message=str(number), key=key(f"k{number}"))
+        assert (again.standing.job.message, again.replayed) == (str(number), True)
+    assert number > 3
+    records = await book.history()
+    assert [record.offset for record in records] == list(range(1, 4 + 3 * number))
+    assert [record.job.version for record in records if record.job.id == "gone"] == list(range(1, 2 + number))
+
+
+async def test_a_reader_that_goes_away_at_any_moment_holds_nothing_up(book: Logbook) -> None:
+    await book.append(*(entry(f"j{number}", create=True) for number in range(20)))
+    reads: list[Callable[[], Awaitable[Any]]] = [
+        lambda: book.log.read(0, 20, Filter(), 10),
+        lambda: book.log.jobs(Filter(), None, 10),
+        lambda: book.log.standing("default", "nobody"),
+        lambda: book.log.at(("default", "j1"), 5),
+        book.log.leased,
+    ]
+    for read in reads:
+        turns, cancelled = 0, True
+        while cancelled:
+            turns += 1
+            cancelled = await after_turns(asyncio.ensure_future(read()), turns)
+            assert len(await book.history(limit=7)) == 20
+    assert (await book.say("j1", message="still here")).made
+
+
+async def test_what_waits_when_the_log_closes_is_still_written(book: Logbook) -> None:
+    waiting = [asyncio.create_task(book.say(f"j{number}", create=True)) for number in range(10)]
+    await asyncio.sleep(0)
+    await book.close()
+    assert all(answer.made for answer in await asyncio.gather(*waiting))
+    with pytest.raises(Unavailable) as caught:
+        await book.say("late", create=True)
+    assert caught.value.retry_after is not None
+    await book.open()
+    assert len(await book.history()) == 10
+
+
+async def test_more_than_may_wait_is_refused_and_the_rest_is_written(
+    book: Logbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "QUEUE_ENTRIES", 200)
+    groups = [[entry(f"j{number}-{part}", create=True) for part in range(25)] for number in range(9)]
+    async with asyncio.timeout(BOUND):
+        answers = await asyncio.gather(*(book.log.append(group) for group in groups), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert len(refused) == 1
+    assert isinstance(refused[0], Unavailable)
+    assert refused[0].retry_after is not None
+    assert book.log.head == 8 * 25
+
+
+# Following
+
+
+async def test_a_follower_gets_every_record_once_in_contiguous_pages_as_it_is_committed(book: Logbook) -> None:
+    await book.say(create=True)
+    following = asyncio.create_task(pages(book, 0, 41))
+    for number in range(10):
+        await asyncio.gather(*(book.say(f"j{number}-{part}", create=True) for part in range(4)))
+    got = await following
+    assert [record.offset for page in got for record in page.records] == list(range(1, 42))
+    assert [page.scanned for page in got] == [page.records[-1].offset for page in got]
+    assert len(got) > 5, "each commit is handed on, not what a timer collects"
+
+
+async def test_a_follower_far_behind_gets_the_same_from_the_file(
+    book: Logbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot, "FEED_RECORDS", 10)
+    monkeypatch.setattr(sqlite, "FOLLOW_PAGE", 7)
+    said = [(await book.say(f"j{number}", create=True)).standing.document for number in range(40)]
+    got = await pages(book, 0, 40)
+    assert [record.offset for page in got for record in page.records] == list(range(1, 41))
+    assert [record.document for page in got for record in page.records] == said
+    assert [record.offset for page in await pages(book, 33, 40) for record in page.records] == list(range(34, 41))
+
+
+async def test_a_follower_that_starts_in_the_midst_of_a_commit_gets_the_rest(book: Logbook) -> None:
+    await book.append(*(entry(f"j{number}", create=True) for number in range(10)))
+    await book.say("late", create=True)
+    got = await pages(book, 4, 11)
+    assert [record.offset for page in got for record in page.records] == list(range(5, 12))
+
+
+async def test_a_follower_hears_of_nothing_before_it_is_on_disk(book: Logbook) -> None:
+    following = asyncio.create_task(pages(book, 0, 20))
+    seen: list[int] = []
+
+    async def produce(number: int) -> None:
+        said = await book.say(f"j{number}", create=True)
+        seen.append(said.standing.last)
+        read = await book.log.read(said.standing.last - 1, said.standing.last, Filter(), 1)
+        assert [record.offset for record in read.records] == [said.standing.last]
+
+    await asyncio.gather(*(produce(number) for number in range(20)))
+    for page in await following:
+        for record in page.records:
+            assert (await book.log.at(record.key, record.offset)) is not None
+    assert sorted(seen) == list(range(1, 21))
+
+
+async def test_whoever_waits_is_told_when_the_writer_dies(book: Logbook) -> None:
+    await book.say(create=True)
+    waiting = asyncio.create_task(book.log.append([entry(message="x")]))
+    await asyncio.sleep(0)
+    assert book.writing is not None
+    book.writing.cancel()
+    async with asyncio.timeout(BOUND):
+        (answer,) = await asyncio.gather(waiting, return_exceptions=True)
+    assert isinstance(answer, GatewayError)
+    with pytest.raises(Unavailable):
+        await book.log.append([entry(message="y")])
+    await book.log.close()
+    book.writing = None

@@ -1,0 +1,221 @@
+"""How the log lies in its SQLite file: large documents as changes, lists by indexes, one commit for many."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.eventlog import codec
+from gateway.eventlog.base import Outcome
+from gateway.job import Delete
+from gateway.record import Filter
+from gateway.report import State
+from tests.logs import BOUND, Logbook, a_book, a_large_job, documents, entry, key
+
+# Statements may scan these: they hold only what is looked for, or a request's own values.
+FINE = re.compile(
+    r"USING INDEX jobs_(with_lease|unswept|deleted|unfinished)|VIRTUAL TABLE|sqlite_sequence|CONSTANT ROW"
+)
+COUNT = "SELECT count(*) FROM records"  # of a log that is bounded by it; an index entry a record
+TABLES = re.compile(r"(FROM|JOIN|UPDATE|INTO) (jobs|records|labels|keys|identities)\b")
+
+
+@pytest.fixture
+async def book(tmp_path: Path) -> AsyncIterator[Logbook]:
+    """An SQLite log."""
+    async with a_book(tmp_path) as book:
+        yield book
+
+
+@asynccontextmanager
+async def watching(book: Logbook) -> AsyncIterator[list[str]]:
+    """The statements that run on all connections of the log meanwhile, with their values."""
+    seen: list[str] = []
+    connections = [book.log._db, *book.log._reading._connections]
+    for connection in connections:
+        await connection.set_trace_callback(seen.append)
+    try:
+        yield seen
+    finally:
+        for connection in connections:
+            await connection.set_trace_callback(lambda _: None)
+
+
+async def read_in_every_way(book: Logbook) -> None:
+    """Every list and every read."""
+    values: dict[str, Any] = {"workspaces": "default", "states": State.RUNNING, "processes": "p", "names": "n"}
+    for chosen, labels in product(product((True, False), repeat=4), ([], [("k", "v")])):
+        members = {
+            name: frozenset([value]) for (name, value), wanted in zip(values.items(), chosen, strict=True) if wanted
+        }
+        match = Filter(labels=frozenset(labels), **members)
+        assert len((await book.log.jobs(match, 15, 5)).standings) == 5
+        assert len((await book.log.read(3, 18, match, 5)).records) == 5
+    for jobs in (["j1"], ["j1", "j2"]):
+        match = Filter(jobs=frozenset(("default", job) for job in jobs))
+        assert len((await book.log.jobs(match, None, 5)).standings) == len(jobs)
+        assert len(await book.history(match)) == len(jobs)
+    assert await book.log.at(("default", "j1"), 5) is not None
+    assert await book.log.at(("default", "j1"), "2999-01-01T00:00:00.000Z") is not None
+    assert await book.log.floor_of(("default", "j1")) == 0
+    assert await book.log.standing("default", "j9") is not None
+    assert len(await book.log.leased()) == 20
+
+
+async def write_in_every_way(book: Logbook) -> None:
+    """Every kind of report, and all that compaction does."""
+    for number in range(20):
+        for _ in range(2):
+            await book.say(f"j{number}", progress=1, labels={"k": "w"}, key=key("k"))
+        await book.say(f"j{number}", **({"state": "failed"} if number < 15 else {"progress": number}))
+        await book.say(f"j{number}", message="m") if number >= 15 else None
+    await book.say("j0", Delete())
+    book.clock.tick(100)
+    assert await book.tend(progress=50) > 0
+    assert await book.tend(records=3) > 0
+    await book.log.probe()
+
+
+async def test_every_statement_is_led_by_an_index(book: Logbook) -> None:
+    await book.append(
+        *(
+            entry(f"j{number}", create=True, name="n", process="p", state="running", labels={"k": "v"}, lease=9)
+            for number in range(20)
+        )
+    )
+    await book.reopen()
+    async with watching(book) as seen:
+        await read_in_every_way(book)
+        await write_in_every_way(book)
+    asked = {statement for statement in seen if TABLES.search(statement)} - {COUNT}
+    kinds = {re.sub(r"('[^']*'|[0-9]+)", "?", statement) for statement in asked}
+    assert len(kinds) > 30, kinds
+    for statement in asked:
+        for *_, step in book.sql(f"EXPLAIN QUERY PLAN {statement}"):
+            assert not step.startswith("SCAN") or FINE.search(step), (step, statement)
+            assert "TEMP B-TREE" not in step, (step, statement)
+
+
+async def test_a_thousand_reports_at_once_take_few_commits(book: Logbook) -> None:
+    await book.append(*(entry(f"j{number}", create=True) for number in range(100)))
+    async with watching(book) as seen, asyncio.timeout(BOUND):
+        await asyncio.gather(*(book.say(f"j{number % 100}", message=str(number)) for number in range(1000)))
+    assert 1 <= seen.count("COMMIT") < 20
+    assert not [statement for statement in seen if statement.startswith("SELECT")], "all of it is in memory"
+
+
+async def test_a_read_leaves_no_transaction_open(book: Logbook) -> None:
+    await book.append(*(entry(f"j{number}", create=True, state="running", lease=9) for number in range(20)))
+    await book.reopen()
+    await read_in_every_way_without_lists(book)
+    await book.say("j1", message="x" * 1000)
+    ((busy, log, checkpointed),) = await book.log._db.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (busy, log, checkpointed) == (0, 0, 0), "a reader would have held the WAL file"
+
+
+async def read_in_every_way_without_lists(book: Logbook) -> None:
+    """Reads that stop before the end of what they could read, several at once."""
+    several = Filter(jobs=frozenset(("default", f"j{number}") for number in range(5)))
+    await asyncio.gather(
+        *(book.log.read(0, 20, match, limit) for match in (Filter(), several) for limit in (1, 3)),
+        *(book.log.jobs(Filter(), None, 2) for _ in range(4)),
+        book.log.at(("default", "j3"), 20),
+    )
+
+
+# Large documents
+
+
+async def tell_of_a_large_job(book: Logbook, tasks: int) -> list[bytes]:
+    """A job whose tasks each change four times; the documents that were acknowledged."""
+    said = [(await book.say(create=True, steps=a_large_job(tasks))).standing.document]
+    for state in ("running", "paused", "running", "succeeded"):
+        for step in a_large_job(tasks):
+            changes = [[{"name": step["name"], "tasks": [task | {"state": state}]}] for task in step["tasks"]]
+            answers = await book.append(*(entry(steps=change) for change in changes))
+            said += [answer.standing.document for answer in answers if isinstance(answer, Outcome)]
+    return said
+
+
+async def test_a_job_of_many_tasks_stores_no_whole_document_for_each_change(book: Logbook) -> None:
+    said = await tell_of_a_large_job(book, 300)
+    stored, most = book.sql("SELECT sum(length(body)), max(length(body)) FROM records")[0]
+    assert len(said) == 1 + 4 * 270
+    assert most >= 20_000, "the document is a large one"
+    assert stored < sum(map(len, said)) / 20
+    for limit in (1000, 7):
+        assert [record.document for record in await book.history(limit=limit)] == said
+    for number in (0, 1, 99, 100, 101, 500, 1080):
+        found = await book.log.at(("default", "a"), number + 1)
+        assert found is not None
+        assert found.document == said[number]
+
+
+async def test_a_large_job_is_the_same_after_a_restart_and_goes_on_folding(book: Logbook) -> None:
+    said = await tell_of_a_large_job(book, 100)
+    await book.crash()
+    read = await book.log.standing("default", "a")
+    assert read is not None
+    assert read[0].document == said[-1]
+    before = book.sql("SELECT count(*) FROM records WHERE base IS NULL")[0][0]
+    for number in range(30):
+        said.append((await book.say(message=str(number))).standing.document)
+        if number % 3 == 0:
+            book.log._hot.clear()  # as it happens to jobs that are seldom heard of
+    assert [record.document for record in await book.history()] == said
+    after = book.sql("SELECT count(*) FROM records WHERE base IS NULL")[0][0]
+    assert after - before <= 1, "a job that was not in memory is not written whole each time"
+
+
+async def test_no_record_is_far_from_a_whole_document(book: Logbook) -> None:
+    await tell_of_a_large_job(book, 100)
+    chains = book.sql("SELECT count(*) FROM records GROUP BY coalesce(base, offset)")
+    assert max(length for (length,) in chains) <= 1 + codec.MAX_CHAIN
+    for body, base in book.sql("SELECT body, base FROM records"):
+        assert base is None or len(body) < 1000
+        assert orjson.loads(body)
+
+
+async def test_small_documents_stand_whole(book: Logbook) -> None:
+    await book.say(create=True)
+    for number in range(5):
+        await book.say(progress=number)
+    assert book.sql("SELECT body FROM records WHERE base IS NULL ORDER BY offset") == [
+        (document,) for document in documents(await book.history()).values()
+    ]
+
+
+# What is kept in memory
+
+
+async def test_what_was_read_never_takes_the_place_of_what_was_written_since(book: Logbook) -> None:
+    for _ in range(30):
+        await book.say(create=True)
+        book.log._hot.clear()
+        reading = [asyncio.create_task(book.log.standing("default", "a")) for _ in range(3)]
+        said = await asyncio.gather(*(book.say(message=str(number)) for number in range(3)))
+        await asyncio.gather(*reading)
+        assert book.log.hot("default", "a") == said[-1].standing
+
+
+async def test_a_job_that_was_buried_while_it_was_read_is_forgotten(book: Logbook) -> None:
+    for number in range(20):
+        job = f"j{number}"
+        await book.say(job, create=True, state="failed")
+        await book.say(job, Delete())
+        book.clock.tick(10)
+        await book.tend()
+        book.log._hot.clear()
+        reading = [asyncio.create_task(book.log.standing("default", job)) for _ in range(4)]
+        await book.tend(age=5)
+        await asyncio.gather(*reading)
+        assert book.log.hot("default", job) is None
+        assert (await book.say(job, create=True)).made

@@ -18,13 +18,16 @@ from starlette.types import Receive, Scope, Send
 from gateway.dialects.base import Dialect, path_of
 from gateway.dialects.canonical import Canonical
 from gateway.dialects.guard import Guard
+from gateway.dialects.julep import Julep
+from gateway.dialects.mcp import Mcp
 from gateway.dialects.nemo import Nemo
+from gateway.dialects.praisonai import PraisonAI
 from gateway.dialects.weaver import Weaver
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.site import Site, static_folder
 
-DIALECTS: Final[tuple[type[Dialect], ...]] = (Canonical, Nemo, Weaver)
+DIALECTS: Final[tuple[type[Dialect], ...]] = (Canonical, Nemo, Weaver, Mcp, Julep, PraisonAI)
 
 
 class _Life:

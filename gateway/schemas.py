@@ -112,10 +112,13 @@ _MEMBERS: Final[Mapping[str, Schema]] = {
     "href": {"type": "string", "minLength": 1, "maxLength": MAX_HREF},
     "type": LINE,
 }
+_SET_WHOLE: Final[Mapping[str, Schema]] = {
+    "labels": {"additionalProperties": TEXT, "description": "A set that is replaced holds no nulls."}
+}
 _REPLACED: Final[list[Schema]] = [
     {
         "if": {"required": ["replace"], "properties": {"replace": {"contains": {"const": name}}}},
-        "then": {"required": [name]},
+        "then": {"required": [name], "properties": {name: _SET_WHOLE.get(name, {})}},
     }
     for name in REPLACEABLE
 ]

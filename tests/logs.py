@@ -102,7 +102,7 @@ class Logbook:
 
     async def crash(self) -> None:
         """Open what a killed process would leave: the files as they are now, and nothing that is in memory."""
-        left = what_is_left(self.path)
+        left = what_is_left(self.path, f"{self.path.stem}+{self.path.suffix}")
         await self.close()
         self.path = left
         await self.open()
@@ -141,15 +141,19 @@ class Logbook:
                 return steps
         raise AssertionError("compaction never ends")
 
+    def is_troubled(self) -> bool:
+        """Whether the last transaction failed."""
+        return self.log.trouble is not None
+
     def sql(self, query: str, *parameters: Any) -> list[Any]:
         """What the file holds, as another program sees it."""
         with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as db:
             return db.execute(query, parameters).fetchall()
 
 
-def what_is_left(database: Path) -> Path:
+def what_is_left(database: Path, name: str) -> Path:
     """A copy of a log's files as they are now: the index of the WAL file is memory, and dies with its process."""
-    left = database.with_name(f"{database.stem}+{database.suffix}")
+    left = database.with_name(name)
     for suffix in ("", "-wal"):
         shutil.copy(f"{database}{suffix}", f"{left}{suffix}")
     return left

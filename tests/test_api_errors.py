@@ -374,10 +374,10 @@ async def test_a_body_made_to_be_slow_does_not_hold_the_loop(client: httpx.Async
 async def test_a_body_that_trickles_is_408_and_the_connection_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "BODY_TIMEOUT", 0.3)
-    monkeypatch.setattr(bodies, "LINGER", 0.1)
     async with served(tmp_path) as at:
         await create(at.client)
+        monkeypatch.setattr(bodies, "BODY_TIMEOUT", 0.3)
+        monkeypatch.setattr(bodies, "LINGER", 0.1)
         head = b"POST /v1/jobs/a/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         answer = await trickle(at, head + b"Content-Length: 1000\r\n\r\n{")
         head = head.replace(b"jobs/a/", b"").replace(b"/json", b"/x-ndjson")

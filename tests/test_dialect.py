@@ -4,18 +4,22 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from gateway.dialects.base import Answer, Dialect, Operation, error_headers
-from gateway.dialects.body import MAX_BODY
+from gateway.dialects.body import MAX_BODY, BoundedBody, linger
 from gateway.dialects.canonical import Canonical
 from gateway.errors import GatewayError
 from gateway.service import Gateway
-from tests.api import api, create, problem
+from tests.api import api, app_of, create, problem
 
 LIFE: list[str] = []
 
@@ -34,6 +38,21 @@ async def stumble(_: Gateway, __: Request) -> Response:
     raise ZeroDivisionError("of the inside")
 
 
+async def drip(_: Gateway, __: Request) -> Response:
+    async def drops() -> AsyncIterator[str]:
+        for _ in range(3):
+            yield "drop "
+
+    return StreamingResponse(drops())
+
+
+class Collapse:
+    """An ASGI app of its own, as some systems' servers are, with a fault."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise ZeroDivisionError("before any answer")
+
+
 class Loud(Dialect):
     """A toy: plain text, and errors of one line."""
 
@@ -42,8 +61,13 @@ class Loud(Dialect):
     operations = (
         Operation("shout", "GET", "/shout/{name}", shout, "Shout", (Answer(200, "The state."),)),
         Operation("echo", "POST", "/echo", echo, "Echo", (Answer(200, "The body."),)),
+        Operation("drip", "GET", "/drip", drip, "Drip", (Answer(200, "Drops."),)),
         Operation("stumble", "GET", "/stumble", stumble, "Stumble", ()),
     )
+
+    def routes(self, gateway: Gateway) -> list[BaseRoute]:
+        """Those of the table, and a foreign app."""
+        return [*super().routes(gateway), Route("/collapse", Collapse())]
 
     def problem(self, error: GatewayError, request: Request) -> Response:
         """One line in capitals."""
@@ -106,6 +130,22 @@ async def test_what_breaks_in_a_dialect_is_logged_with_where_and_why(
     assert "'/loud/stumble' failed" in caplog.text
 
 
+async def test_what_breaks_outside_of_every_endpoint_is_answered_in_its_form_too(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = httpx.ASGITransport(app_of(client), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as tolerant:
+        response = await tolerant.get("/loud/collapse")
+    assert response.text == "GET 500 THE GATEWAY FAILED!"
+    assert "before any answer" in caplog.text
+
+
+async def test_head_of_an_answer_in_pieces_has_no_body(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/loud/drip")).text == "drop drop drop "
+    head = await client.head("/loud/drip")
+    assert (head.status_code, head.content) == (200, b"")
+
+
 async def test_a_dialect_takes_query_parameters_that_it_does_not_know(client: httpx.AsyncClient) -> None:
     assert (await client.get("/loud/shout/a?colour=red")).status_code == 200
 
@@ -115,3 +155,38 @@ async def test_what_a_dialect_needs_runs_while_the_gateway_does(tmp_path: Path) 
     async with api(tmp_path, (Canonical, Loud)):
         assert LIFE == ["begins, None"]
     assert LIFE == ["begins, None", "ends, None"]
+
+
+# ---- bodies ----
+
+
+def receiving(*messages: dict[str, Any]) -> Receive:
+    waiting = list(messages)
+
+    async def receive() -> Any:
+        return waiting.pop(0)
+
+    return receive
+
+
+async def test_after_the_body_a_bounded_one_tells_of_the_end_of_the_connection() -> None:
+    scope = {"type": "http", "headers": []}
+    body = BoundedBody(scope, receiving({"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}))
+    assert [(await body())["type"], (await body())["type"]] == ["http.request", "http.disconnect"]
+    assert body.complete
+
+
+@pytest.mark.parametrize("version, said", [("1.1", "close"), ("2", None)])
+async def test_only_a_connection_of_http_1_is_told_that_it_closes(version: str, said: str | None) -> None:
+    scope = {"type": "http", "headers": [], "http_version": version}
+    body = BoundedBody(
+        scope, receiving({"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"})
+    )
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await linger(PlainTextResponse("too large", 413), scope, body, send)
+    assert Headers(raw=sent[0]["headers"]).get("connection") == said
+    assert [message.get("body") for message in sent] == [None, b"too large", b""]

@@ -99,6 +99,7 @@ def test_a_list_lets_a_job_go_by_the_record_that_takes_it_out() -> None:
     assert labelled.matches(last(BEGIN, failed, Delete()))
     both = Filter(states=frozenset({State.RUNNING}), labels=frozenset({("l", "v")}))
     assert both.matches(last(BEGIN, report(state="failed", labels={"l": None})))
+    assert both.matches(last(BEGIN, failed))
     assert not both.matches(last(BEGIN, unlabelled, failed))
 
 

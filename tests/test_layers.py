@@ -42,6 +42,8 @@ LAYERS = (
     "eventlog.retention",
     "eventlog.backup",
     "eventlog.sqlite",
+    "eventlog.numbered",
+    "eventlog.numbered",
     # the live path
     "frames",
     "hub",
@@ -61,6 +63,22 @@ LAYERS = (
     "dialects.writing",
     "dialects.canonical",
     "dialects.translator",
+    "dialects.pipe",
+    "dialects.julep",
+    "dialects.praisonai_bodies",
+    "dialects.praisonai",
+    "dialects.weaver_forms",
+    "dialects.weaver_body",
+    "dialects.weaver_xml",
+    "dialects.weaver_list",
+    "dialects.weaver",
+    "dialects.nemo_bodies",
+    "dialects.nemo_filter",
+    "dialects.nemo_lists",
+    "dialects.nemo",
+    "dialects.mcp_tools",
+    "dialects.mcp_sdk",
+    "dialects.mcp",
     "dialects.guard",
     "schemas",
     "openapi",
@@ -89,6 +107,7 @@ LAYERS = (
     "display",
     "using",
     "operating",
+    "flags",
     "cli",
     "demo",
 )
@@ -99,6 +118,7 @@ SERVER_ONLY = {"aiosqlite", "httptools", "sse_starlette", "starlette", "uvicorn"
 # (module, what is too large or imported inside a function): the reason why it is right there.
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("cli", "import_module"): "the server's libraries take long to import, and `run` and `report` start very often",
+    ("dialects.mcp", "mcp_sdk"): "an optional extra, half a second and 35 MiB, which only those pay who use it",
 }
 
 

@@ -192,6 +192,7 @@ async def test_what_is_really_answered_fits_its_schema(tmp_path: Path, described
         ("Report", {"state": "done"}),
         ("Report", {"progress": 101}),
         ("Report", {"replace": ["details"]}),
+        ("Report", {"replace": ["labels"], "labels": {"k": None}}),
         ("Report", {"details": {"x": 2**54}}),
         ("Report", {"labels": {"a:b": "c"}}),
         ("NewJob", {"state": "succeeded"}),
@@ -220,10 +221,13 @@ async def test_what_a_schema_refuses_the_gateway_refuses_too(
 
 
 async def schemathesis(url: str, *options: str) -> tuple[int, str]:
-    """Its verdict on a running gateway, with the settings in schemathesis.toml."""
+    """Its verdict on a running gateway, with the settings in schemathesis.toml.
+
+    One worker: Python 3.11's ast module, which it uses, breaks now and then when two threads parse at once.
+    """
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),
-        *("run", f"{url}/openapi.json", "--workers", "2", "--continue-on-failure", "--no-color", *options),
+        *("run", f"{url}/openapi.json", "--workers", "1", "--continue-on-failure", "--no-color", *options),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -249,4 +253,4 @@ async def test_schemathesis_finds_no_failure(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 async def test_schemathesis_finds_no_failure_however_long_it_looks(tmp_path: Path) -> None:
-    await judge(tmp_path, "--max-examples", "100")
+    await judge(tmp_path, "--phases", "coverage,fuzzing", "--max-examples", "200")

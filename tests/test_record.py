@@ -17,6 +17,7 @@ from gateway.record import (
     MAX_OFFSET,
     NAMESPACE,
     PROGRESS,
+    TRANSITION,
     Position,
     Record,
     alias_of,
@@ -130,6 +131,7 @@ def largest(**said: Json) -> Job:
 
 def test_a_larger_document_is_refused_and_the_limit_named() -> None:
     job = largest()
+    assert MAX_DOCUMENT == 262_144
     assert MAX_DOCUMENT - 1024 < len(document(job)) <= MAX_DOCUMENT
     with pytest.raises(TooLarge, match="bytes") as caught:
         document(replace(job, message=f"{job.message}m"))
@@ -159,7 +161,7 @@ def test_line_ends_count_as_they_are_written() -> None:
 # Positions
 
 
-@pytest.mark.parametrize("text", ["k7f3q2ab-1042", "aaaaaaaa-0", "22222222-1", f"zzzz7777-{MAX_OFFSET}"])
+@pytest.mark.parametrize("text", ["k7f3q2ab-1042", "aaaaaaaa-0", "22222222-1", "zzzz7777-9223372036854775807"])
 def test_a_position_is_read_as_it_is_written(text: str) -> None:
     position = Position.parse(text)
     assert (f"{position}", position.epoch, position.offset) == (text, text[:8], int(text[9:]))
@@ -240,4 +242,6 @@ def test_a_record_reads_its_job_from_its_document_when_it_is_asked_for() -> None
     assert record.job == from_json(orjson.loads(EXAMPLE))
     assert record.job is record.job
     assert record.job.version == 7
+    first = Record(1, "k7f3q2ab-1", TRANSITION, "me", ("default", "a"), document(new()))
+    assert first.job == new()
     assert repr(record) == "<Record k7f3q2ab-1042 progress of default/a>"

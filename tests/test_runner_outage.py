@@ -63,7 +63,9 @@ def test_a_kill_and_restart_of_the_gateway_loses_nothing_of_the_job(tmp_path: Pa
         step(process, 4)
         server.start()
         step(process, 5)
-        assert finish(process) == (0, b"", b"")
+        status, out, errors = finish(process)
+        assert (status, out) == (0, b"")
+        assert b"not delivered" not in errors
         with SyncClient(server.url) as client:
             entries = list(client.history(name))
         assert [entry["job"]["version"] for entry in entries] == list(range(1, len(entries) + 1))
@@ -102,7 +104,8 @@ def test_a_gateway_that_comes_back_after_the_end_still_gets_the_end(tmp_path: Pa
     while b"delivering its last reports" not in process.stderr.readline():
         pass
     with serving(tmp_path / "status.db", port=port) as server:
-        assert finish(process) == (3, b"hi\n", b"")
+        status, out, errors = finish(process)
+        assert (status, out, errors) == (3, b"hi\n", b"")
         with SyncClient(server.url) as client:
             done = client.status(name)
     assert done["error"] is not None

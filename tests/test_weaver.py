@@ -10,14 +10,14 @@ from xml.etree import ElementTree
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from starlette.requests import Request
 
 from gateway.dialects import weaver
 from gateway.dialects.weaver import Weaver
-from gateway.dialects.weaver_body import log_line
+from gateway.dialects.weaver_body import body_of, log_line
 from gateway.dialects.weaver_forms import OGC, OPENEO, PAGE, WORDS, WPS, XML_SCHEMA, Form, form_of
 from gateway.errors import GatewayError, InvalidReport, InvalidRequest, NotAcceptable
 from gateway.eventlog.base import Standing
@@ -78,6 +78,8 @@ PAGE_EXAMPLE = {
     "processID": "my-process",
 }
 
+some = settings(relaxed, max_examples=40)  # lives of jobs take long to make up
+
 
 def told(job: Job, form: Form, base: str = BASE, now: datetime = NOW, pace: int = 5) -> bytes:
     """The job's status in a form, by a dialect that has told nothing yet."""
@@ -132,7 +134,7 @@ def test_each_member_of_the_pages_example_is_in_the_answer_as_it_stands_there() 
 # Schemas
 
 
-@relaxed
+@some
 @given(JOBS)
 def test_every_answer_satisfies_the_published_page_and_ogcs_schema_where_that_is_asked_for(job: Job) -> None:
     valid(PUBLISHED, status(job))
@@ -143,17 +145,12 @@ def test_every_answer_satisfies_the_published_page_and_ogcs_schema_where_that_is
         assert None not in status(job, profile).values()
 
 
-@relaxed
+@some
 @given(JOBS)
-def test_whatever_was_said_of_a_job_its_wps_document_can_be_read(job: Job) -> None:
+def test_whatever_was_said_of_a_job_its_wps_document_can_be_read_and_its_log_has_a_line(job: Job) -> None:
     root = ElementTree.fromstring(told(job, Form(WPS, xml=True)))
     (state,) = root.findall("{http://www.opengis.net/wps/1.0.0}Status/*")
     assert state.tag == f"{{http://www.opengis.net/wps/1.0.0}}Process{WORDS[WPS][job.state].capitalize()}"
-
-
-@relaxed
-@given(JOBS)
-def test_whatever_was_said_of_a_job_a_record_of_it_is_one_line_of_the_log(job: Job) -> None:
     line = log_line(Record(1, job.position, "progress", "anonymous", job.key, b"", job=job))
     assert line.splitlines() == [line]
     assert re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d] (INFO {4}|WARNING |ERROR {3}) \[[a-z.-]+] \d+:\d\d:\d\d ", line)
@@ -183,7 +180,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Json]:
     }
 
 
-@relaxed
+@some
 @given(bodies(), st.booleans())
 def test_what_is_read_is_shown_again_as_it_was(body: dict[str, Json], known: bool) -> None:
     identity, report = Weaver().parse(body)
@@ -202,15 +199,13 @@ def test_what_is_read_is_shown_again_as_it_was(body: dict[str, Json], known: boo
         assert shown[came] == body[came]
 
 
-@pytest.mark.parametrize("profile", [PAGE, OGC, OPENEO, WPS])
-@relaxed
-@given(job=JOBS)
-def test_what_any_profile_shows_is_read_as_a_state_that_it_shows_so(profile: str, job: Job) -> None:
+@some
+@given(JOBS, st.sampled_from([PAGE, OGC, OPENEO, WPS]))
+def test_what_any_profile_shows_is_read_as_a_state_that_it_shows_so(job: Job, profile: str) -> None:
     body = status(job, profile)
     identity, report = Weaver().parse(body)
     assert isinstance(report.state, State)
-    if profile not in (OPENEO, WPS):  # where paused is queued, and a dismissed job failed
-        assert WORDS[profile][report.state] == body["status"]
+    assert WORDS[profile][report.state] == body["status"]
     assert identity.id == body["jobID"]
     assert report.message == body["message"]
 
@@ -244,10 +239,21 @@ def test_every_word_of_weavers_vocabularies_is_read(word: str, state: State) -> 
 def test_what_weaver_itself_sends_is_read_with_its_nulls_and_offsets() -> None:
     identity, report = Weaver().parse(
         {
-            **{"$schema": "…", "id": ID, "jobID": ID, "processID": "my-process", "providerID": None, "type": "process"},
-            **{"status": "running", "message": None, "created": "2026-02-19T10:00:00.147000+00:00"},
-            **{"started": "2026-02-19T10:00:05+00:00", "finished": None, "runningDuration": None},
-            **{"percentCompleted": 45.5, "progress": 45, "links": [{"href": "http://x/jobs/1", "rel": "status"}]},
+            "$schema": "https://schemas.opengis.net/…/statusInfo.yaml",
+            "id": ID,
+            "jobID": ID,
+            "processID": "my-process",
+            "providerID": None,
+            "type": "process",
+            "status": "running",
+            "message": None,
+            "created": "2026-02-19T10:00:00.147000+00:00",
+            "started": "2026-02-19T10:00:05+00:00",
+            "finished": None,
+            "runningDuration": None,
+            "percentCompleted": 45.5,
+            "progress": 45,
+            "links": [{"href": "http://x/jobs/1", "rel": "status"}],
         }
     )
     assert (identity.id, identity.process) == (ID, "my-process")
@@ -304,8 +310,12 @@ def test_a_record_is_rendered_once_and_what_depends_on_now_is_filled_in_for_each
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[str] = []
-    render = weaver.body_of
-    monkeypatch.setattr(weaver, "body_of", lambda *given: made.append(given[1]) or render(*given))
+
+    def counted(job: Job, profile: str, base: str) -> dict[str, Json]:
+        made.append(profile)
+        return body_of(job, profile, base)
+
+    monkeypatch.setattr(weaver, "body_of", counted)
     dialect, job = Weaver(), say(new(id=ID), 5, state="running")
     standing = Standing(replace(job, position="k7f3q2ab-2"), b"", 1, 2)
     answers = [
@@ -362,43 +372,43 @@ URI = "https://www.opengis.net/def/profile/OGC/0/job-description"
 
 
 @pytest.mark.parametrize(
-    "query, headers, form, content_type",
+    "query, headers, form, parameter",
     [
-        ("", {}, Form(), "application/json"),
-        ("", {"accept": "application/json"}, Form(), "application/json"),
-        ("", {"accept": "*/*"}, Form(), "application/json"),
-        ("f=json", {"accept": "application/xml"}, Form(), "application/json"),
-        ("", {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, Form(), "application/json"),
-        ("", {"accept": "application/xml"}, Form(WPS, True), "application/xml; profile=wps"),
-        ("", {"accept": "text/xml"}, Form(WPS, True), "application/xml; profile=wps"),
-        ("f=xml", {}, Form(WPS, True), "application/xml; profile=wps"),
-        ("format=XML", {"accept": "application/json"}, Form(WPS, True), "application/xml; profile=wps"),
-        ("profile=ogc", {}, Form(OGC), "application/json; profile=ogc"),
-        ("", {"accept": "application/json; profile=ogc"}, Form(OGC), "application/json; profile=ogc"),
-        ("", {"accept_profile": f"<{URI}>"}, Form(OGC, by_uri=True), f'application/json; profile="{URI}"'),
-        ("", {"accept": f'application/json;profile="{URI}"'}, Form(OGC, by_uri=True), f'{"application/json"}; profile="{URI}"'),
-        ("", {"link": f'<{URI}>; rel="profile"'}, Form(OGC, by_uri=True), f'application/json; profile="{URI}"'),
-        ("profile=openeo", {}, Form(OPENEO), "application/json; profile=openeo"),
-        ("schema=openeo", {}, Form(OPENEO), "application/json; profile=openeo"),
-        ("", {"prefer": "profile=openeo"}, Form(OPENEO), "application/json; profile=openeo"),
-        ("", {"accept_profile": "openeo"}, Form(OPENEO), "application/json; profile=openeo"),
-        ("profile=ogc", {"accept_profile": "openeo"}, Form(OGC), "application/json; profile=ogc"),
-        ("", {"accept_profile": "openeo", "accept": "application/json;profile=ogc"}, Form(OPENEO), "application/json; profile=openeo"),
-        ("profile=wps", {}, Form(WPS, True), "application/xml; profile=wps"),
-        ("profile=wps", {"accept": "*/*"}, Form(WPS, True), "application/xml; profile=wps"),
-        ("profile=wps", {"accept": "application/json"}, Form(WPS), "application/json; profile=wps"),
-        ("profile=wps&f=json", {}, Form(WPS), "application/json; profile=wps"),
-        ("profile=wps&f=xml", {"accept": "application/json"}, Form(WPS, True), "application/xml; profile=wps"),
-        ("profile=bogus", {}, Form(OGC), "application/json; profile=ogc"),
-        ("schema=bogus", {}, Form(), "application/json"),
+        ("", {}, Form(), ""),
+        ("", {"accept": "application/json"}, Form(), ""),
+        ("", {"accept": "*/*"}, Form(), ""),
+        ("f=json", {"accept": "application/xml"}, Form(), ""),
+        ("", {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, Form(), ""),
+        ("", {"accept": "application/xml"}, Form(WPS, True), "; profile=wps"),
+        ("", {"accept": "text/xml"}, Form(WPS, True), "; profile=wps"),
+        ("f=xml", {}, Form(WPS, True), "; profile=wps"),
+        ("format=XML", {"accept": "application/json"}, Form(WPS, True), "; profile=wps"),
+        ("profile=ogc", {}, Form(OGC), "; profile=ogc"),
+        ("", {"accept": "application/json; profile=ogc"}, Form(OGC), "; profile=ogc"),
+        ("", {"accept_profile": f"<{URI}>"}, Form(OGC, by_uri=True), f'; profile="{URI}"'),
+        ("", {"accept": f'application/json;profile="{URI}"'}, Form(OGC, by_uri=True), f'; profile="{URI}"'),
+        ("", {"link": f'<{URI}>; rel="profile"'}, Form(OGC, by_uri=True), f'; profile="{URI}"'),
+        ("profile=openeo", {}, Form(OPENEO), "; profile=openeo"),
+        ("schema=openeo", {}, Form(OPENEO), "; profile=openeo"),
+        ("", {"prefer": "profile=openeo"}, Form(OPENEO), "; profile=openeo"),
+        ("", {"accept_profile": "openeo"}, Form(OPENEO), "; profile=openeo"),
+        ("profile=ogc", {"accept_profile": "openeo"}, Form(OGC), "; profile=ogc"),
+        ("", {"accept_profile": "openeo", "accept": "application/json;profile=ogc"}, Form(OPENEO), "; profile=openeo"),
+        ("profile=wps", {}, Form(WPS, True), "; profile=wps"),
+        ("profile=wps", {"accept": "*/*"}, Form(WPS, True), "; profile=wps"),
+        ("profile=wps", {"accept": "application/json"}, Form(WPS), "; profile=wps"),
+        ("profile=wps&f=json", {}, Form(WPS), "; profile=wps"),
+        ("profile=wps&f=xml", {"accept": "application/json"}, Form(WPS, True), "; profile=wps"),
+        ("profile=bogus", {}, Form(OGC), "; profile=ogc"),
+        ("schema=bogus", {}, Form(), ""),
     ],
 )  # fmt: skip
 def test_the_form_follows_query_and_headers_in_weavers_order(
-    query: str, headers: dict[str, str], form: Form, content_type: str
+    query: str, headers: dict[str, str], form: Form, parameter: str
 ) -> None:
     found = form_of(request(query, **headers))
     assert found == form
-    assert found.headers["Content-Type"] == content_type
+    assert found.headers["Content-Type"] == f"application/{'xml' if form.xml else 'json'}{parameter}"
 
 
 @pytest.mark.parametrize(

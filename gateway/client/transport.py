@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 from urllib.parse import quote
@@ -13,6 +14,14 @@ from gateway.client.base import RETRIED, RETRY_FOR, TIMEOUT, Backoff, Document, 
 
 Params: TypeAlias = Sequence[tuple[str, str]]
 Worry: TypeAlias = Callable[[Exception], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why an attempt brought no answer, and how many seconds the gateway wants to be left alone."""
+
+    error: Exception
+    at_least: float
 
 
 class Transport:
@@ -79,35 +88,35 @@ class Transport:
         """
         content = None if body is None else orjson.dumps(body)
         sent = dict(headers or {}) | ({} if body is None else {"Content-Type": "application/json"})
+        timeout = self.timeout + wait
+        request = self.http.build_request(
+            method, self.url + path, params=list(params), content=content, headers=sent, timeout=timeout
+        )
         deadline = asyncio.get_running_loop().time() + (self.retry_for if retry_for is None else retry_for)
         backoff = Backoff()
         while True:
-            at_least = 0.0
-            try:
-                async with asyncio.timeout(self.timeout + wait):
-                    response = await self.http.request(
-                        method,
-                        self.url + path,
-                        params=list(params),
-                        content=content,
-                        headers=sent,
-                        timeout=self.timeout + wait,
-                    )
-            except (httpx.RequestError, TimeoutError) as error:
-                failure: Exception = self.unreachable(error)
-            else:
-                if response.is_success or response.status_code == 304:
-                    return response
-                failure = problem(response)
-                if response.status_code not in RETRIED:
-                    raise failure
-                at_least = retry_after(response.headers.get("Retry-After"))
+            outcome = await self._attempt(request, timeout)
+            if isinstance(outcome, httpx.Response):
+                return outcome
             if on_trouble:
-                on_trouble(failure)
-            delay = backoff.next(at_least)
+                on_trouble(outcome.error)
+            delay = backoff.next(outcome.at_least)
             if asyncio.get_running_loop().time() + delay > deadline:
-                raise failure
+                raise outcome.error
             await asyncio.sleep(delay)
+
+    async def _attempt(self, request: httpx.Request, timeout: float) -> "httpx.Response | _Failure":
+        """One attempt; raises ProblemError for a refusal that no later attempt would change."""
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self.http.send(request)
+        except (httpx.RequestError, TimeoutError) as error:
+            return _Failure(self.unreachable(error), 0.0)
+        if response.is_success or response.status_code == 304:
+            return response
+        if response.status_code not in RETRIED:
+            raise problem(response)
+        return _Failure(problem(response), retry_after(response.headers.get("Retry-After")))
 
     def unreachable(self, cause: Exception) -> Unreachable:
         """The error that says so in one line."""

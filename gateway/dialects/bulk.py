@@ -85,12 +85,9 @@ class Answers:
         unpacker = zlib.decompressobj()
         for packed in (*self._packed, self._packer.flush()):
             waiting = packed
-            while waiting:
-                if piece := unpacker.decompress(waiting, PIECE):
-                    yield piece
+            while piece := unpacker.decompress(waiting, PIECE):
+                yield piece
                 waiting = unpacker.unconsumed_tail
-        if rest := unpacker.flush():
-            yield rest
 
 
 async def report_bulk(gateway: Gateway, request: Request) -> Response:

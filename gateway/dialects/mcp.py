@@ -46,8 +46,10 @@ MAX_MESSAGE: Final = 64 * 1024  # bytes of a message; a call here takes a few hu
 PARSE_ERROR, INVALID_REQUEST, INTERNAL_ERROR = -32700, -32600, -32603  # JSON-RPC's codes
 LISTED: Final = 100  # jobs that are listed; an agent reads every one of them
 LISTED_BYTES: Final = 128 * 1024  # of these; they leave twice, with escapes, and a client takes 1 MiB an event
+TOLD: Final = 4000  # characters of a message that are told; an agent reads them all
 KILL_PATIENCE: Final = 5.0  # seconds a kill waits for the job's end, as the original does
-LOOK: Final = 0.5  # seconds between two looks whether the gateway shuts down: `Gateway.wait` does not tell
+MAX_WAITING: Final = 500  # calls of wait_for_job at a time; each costs 110 KiB in the SDK
+LOOK_PART: Final = 0.2  # of the grace period, after which a wait sees a shutdown; half a period later it would be cut
 NEGOTIATED: Final = ((b"accept", f"{JSON}, {SSE}".encode()), (b"content-type", JSON.encode()))
 
 _log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class Mcp(Translator):
     def __init__(self) -> None:
         super().__init__()
         self._serve: ASGIApp | None = None
+        self._waiting = 0
         self._tools: Mapping[str, Callable[[Gateway, str, Mapping[str, Json]], Awaitable[_Answer]]] = {
             "list_jobs": self._list_jobs,
             "get_job_status": self._get_job_status,
@@ -107,9 +110,14 @@ class Mcp(Translator):
 
     def news(self, job: Job) -> dict[str, Json]:
         """What `wait_for_job` tells of the job."""
-        error = None if job.error is None else job.error["message"]
-        more = {"progress": job.progress, "step": job.step, "message": job.message, "error": error}
-        return {**self.status(job), "state": job.state, **more}
+        return {
+            **self.status(job),
+            "state": job.state,
+            "progress": job.progress,
+            "step": job.step,
+            "message": None if job.message is None else job.message[:TOLD],
+            "error": None if job.error is None else job.error["message"][:TOLD],
+        }
 
     def parse(self, body: Json) -> tuple[Identity, Report]:
         """The answer of `get_job_status`, or one of those that `list_jobs` lists, as a report. See Translator.
@@ -186,7 +194,7 @@ class Mcp(Translator):
         newest = sorted(shown, key=lambda item: item[0], reverse=True)
         answer, texts = _answer(b'{"jobs":[' + b",".join(data for _, data in newest) + b"]}")
         if page.next is not None or len(shown) < len(page.standings):
-            texts.append(f"These are the newest {len(shown)} jobs; there are more.")
+            texts.append(f"Only the newest {len(shown)} are listed; there are more.")
         return answer, texts
 
     async def _get_job_status(self, gateway: Gateway, workspace: str, arguments: Mapping[str, Json]) -> _Answer:
@@ -210,7 +218,13 @@ class Mcp(Translator):
 
     async def _wait_for_job(self, gateway: Gateway, workspace: str, arguments: Mapping[str, Json]) -> _Answer:
         before = await _standing(gateway, workspace, arguments["job_id"])
-        now = await _later(gateway, before, arguments.get("timeout_s", WAIT), arguments.get("until", "change"))
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable(f"{MAX_WAITING} calls wait already; wait a little, then call again")
+        self._waiting += 1
+        try:
+            now = await _later(gateway, before, arguments.get("timeout_s", WAIT), arguments.get("until", "change"))
+        finally:
+            self._waiting -= 1
         news = self.rendered(now.job, "news", lambda job: dumps(self.news(job)))
         changed = b"true" if now.last != before.last else b"false"
         return _answer(b'{"changed":' + changed + b"," + news[1:])
@@ -258,11 +272,12 @@ async def _later(gateway: Gateway, standing: Standing, seconds: float, until: st
     """The job once it has changed or ended; as it still is after so many seconds, or when the gateway shuts down."""
     before = standing.last
     end = asyncio.get_running_loop().time() + seconds
+    look = gateway.settings.grace * LOOK_PART
     while not standing.job.terminal and (until == "end" or standing.last == before):
         left = end - asyncio.get_running_loop().time()
         if left <= 0:
             break
-        standing = await gateway.wait(standing, min(left, LOOK))
+        standing = await gateway.wait(standing, min(left, look))
         if gateway.readiness() is not None:
             break
     return standing

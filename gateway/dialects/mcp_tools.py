@@ -13,8 +13,8 @@ from typing import Final
 from gateway.report import State
 from gateway.values import Json
 
-WAIT: Final = 50.0  # seconds; clients commonly give up on a tool after 60
-MAX_WAIT: Final = 3600.0  # seconds; the stream beats meanwhile, so only the agent's own patience bounds it
+WAIT: Final = 50  # seconds; clients commonly give up on a tool after 60
+MAX_WAIT: Final = 3600  # seconds; the stream beats meanwhile, so only the agent's own patience bounds it
 MAX_SHOWN: Final = 200  # characters of an agent's own words in an error; no job's id is longer
 
 STATUS: Final[Json] = {

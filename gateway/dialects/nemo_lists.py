@@ -1,7 +1,7 @@
 """NeMo's lists of jobs and steps: pages by number, sorted, filtered.
 
-Law: a list costs a bounded amount of work. Pages by number need all that matches, in order, so the newest MAX_SCANNED
-jobs are looked at and no more, in slices between which everybody else gets a turn.
+Law: a list costs a bounded amount of work. What the log can't sort or look for by itself is found among the newest
+MAX_SCANNED jobs and no more, read in slices between which everybody else gets a turn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gateway.dialects.nemo_bodies import PROJECT, WORDS
 from gateway.dialects.nemo_filter import MAX_SHOWN, Members, Predicate, filter_of
 from gateway.errors import InvalidRequest
 from gateway.eventlog.base import Standing
+from gateway.eventlog.numbered import numbered
 from gateway.job import Job
 from gateway.record import Filter
 from gateway.service import Gateway
@@ -29,6 +30,8 @@ JOB_SORTS: Final = ("created_at", "-created_at", "updated_at", "-updated_at", "s
 STEP_SORTS: Final = JOB_SORTS[:4]
 JOB_FIELDS: Final = ("id", "name", "workspace", PROJECT, "source", "status", "created_at", "updated_at")
 STEP_FIELDS: Final = ("job", "source", "status")
+INDEXED: Final = ("name", "source", "status")  # fields that the log can look for
+MAX_LOOKUPS: Final = 100  # values of one of them: each is looked for by a query of its own
 
 _T = TypeVar("_T")
 
@@ -49,12 +52,13 @@ class Listing:
         return None if self.asked else f"steps {self.page} {self.size} {self.sort}"
 
     def found(self, items: Iterable[tuple[Members, _T]]) -> list[_T]:
-        """What is accepted, sorted; `items` come with their members in order of creation."""
+        """What is accepted, sorted; `items` come with their members in the order in which they were created."""
         field, descending = self.sort.removeprefix("-"), self.sort.startswith("-")
         accepted = [item for item in items if self.accepts(item[0])]
         if descending:
             accepted.reverse()  # so that of two that are alike the newer one stands first
-        accepted.sort(key=lambda item: item[0][field] or "", reverse=descending)
+        if field != "created_at":
+            accepted.sort(key=lambda item: item[0][field] or "", reverse=descending)
         return [item for _, item in accepted]
 
     def of_page(self, found: Sequence[_T]) -> Sequence[_T]:
@@ -74,24 +78,33 @@ class Listing:
         return {"data": data, "pagination": pagination, "sort": self.sort, **asked}
 
 
-async def found_jobs(gateway: Gateway, workspace: str, listing: Listing) -> tuple[list[Standing], int]:
+async def found_jobs(gateway: Gateway, workspace: str, listing: Listing) -> tuple[Sequence[Standing], int]:
     """The jobs of the page, and how many match in all."""
-    match = _narrow(workspace, listing.asked)
+    match, exactly = _match(workspace, listing.asked)
+    if match is None:
+        return [], 0
+    if exactly and listing.sort == "-created_at":
+        return await numbered(gateway.log, match, listing.page, listing.size)
+    keys = listing.found(reversed(await _scanned(gateway, match)))
+    wanted = listing.of_page(keys)
+    if not wanted:
+        return [], len(keys)
+    page = await gateway.jobs(Filter(jobs=frozenset(wanted)), None, len(wanted))
+    standings = {standing.job.key: standing for standing in page.standings}
+    return [standings[key] for key in wanted if key in standings], len(keys)
+
+
+async def _scanned(gateway: Gateway, match: Filter) -> list[tuple[Members, tuple[str, str]]]:
+    """Members and keys of the newest jobs that match."""
     found: list[tuple[Members, tuple[str, str]]] = []
     after = None
-    for _ in range(MAX_SCANNED // SLICE if match else 0):
-        page = await gateway.jobs(match or Filter(), after, SLICE)
+    while len(found) < MAX_SCANNED:
+        page = await gateway.jobs(match, after, SLICE)
         found += [(_members(standing.job), standing.job.key) for standing in page.standings]
         after = page.next
         if after is None:
             break
-    keys = listing.found(reversed(found))
-    wanted = listing.of_page(keys)
-    if not wanted:
-        return [], len(keys)
-    again = await gateway.jobs(Filter(jobs=frozenset(wanted)), None, len(wanted))
-    standings = {standing.job.key: standing for standing in again.standings}
-    return [standings[key] for key in wanted if key in standings], len(keys)
+    return found
 
 
 def steps_found(job: Job, listing: Listing) -> list[Mapping[str, Json]]:
@@ -124,22 +137,26 @@ def _members(job: Job) -> Members:
     }
 
 
-def _narrow(workspace: str, asked: Mapping[str, Json]) -> Filter | None:
-    """What the log itself can look for, so that less is read; None where nothing can match."""
-    said = {name: _exact(asked[name]) for name in ("name", "source", "status") if name in asked}
-    states = frozenset(state for state, word in WORDS.items() if word in (said.get("status") or ()))
-    if said.get("status") is not None and not states:
-        return None
-    names, sources = said.get("name") or (), said.get("source") or ()
-    processes = frozenset(sources) if "" not in sources else frozenset[str]()
-    return Filter(workspaces=frozenset([workspace]), states=states, processes=processes, names=frozenset(names))
+def _match(workspace: str, asked: Mapping[str, Json]) -> tuple[Filter | None, bool]:
+    """What the log itself can look for, so that less is read, and whether that is all that is asked; None where nothing
+    can match."""
+    said = {name: values for name in INDEXED if name in asked and (values := _exact(asked[name]))}
+    words = said.get("status", [])
+    states = frozenset(state for state, word in WORDS.items() if word in words)
+    if words and not states:
+        return None, True
+    names, processes = frozenset(said.get("name", [])), frozenset(said.get("source", []))
+    exactly = asked.keys() == said.keys() and all(len(asked[name]) == 1 for name in said)
+    return Filter(workspaces=frozenset([workspace]), states=states, processes=processes, names=names), exactly
 
 
 def _exact(comparisons: Mapping[str, Json]) -> list[str] | None:
+    """The texts of which a member has to be one; none of them is empty, which is how a job without a process reads."""
     for operator in ("$eq", "$in"):
-        if operator in comparisons:
-            value = comparisons[operator]
-            return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+        value = comparisons.get(operator)
+        values = value if isinstance(value, list) else [value]
+        if len(values) <= MAX_LOOKUPS and all(isinstance(item, str) and item for item in values):
+            return values
     return None
 
 

@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 import orjson
 from starlette.requests import Request
 
-from gateway.dialects.base import Operation
 from gateway import values
+from gateway.dialects.base import Operation
 from gateway.errors import InvalidCursor, InvalidReport, InvalidRequest, NotAcceptable
 from gateway.eventlog.base import Key
 from gateway.frames import OMITTABLE

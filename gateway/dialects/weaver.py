@@ -69,7 +69,7 @@ PROBLEMS: Final[Mapping[type[GatewayError], tuple[str, str]]] = {  # title and t
     JobNotFound: ("NoSuchJob", f"{forms.EXCEPTIONS}/no-such-job"),
 }
 URL_SAFE: Final = ":/%#?=@[]!$&'()*+,;"  # what stays as it is in the address of a link
-ADDRESS: Final = re.compile(r"https?://[^/?#\s]", re.IGNORECASE)
+ADDRESS: Final = re.compile(r"https?://(\[[0-9a-f:.]+]|[^]/?#@:\s[]+)(:[0-9]{1,5})?([/?#]|$)", re.IGNORECASE)
 UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -141,11 +141,12 @@ class Weaver(Translator):
             "type": members.pop("type", kind),
             "status": error.status,
             "detail": error.detail,
-            "cause": members.pop("cause", members.get("field")),
+            **{name: members[name] for name in ("cause", "error", "value", "links") if name in members},
             "code": title,
             "description": error.detail,
-            **{name: members[name] for name in ("error", "value", "links") if name in members},
         }
+        if "cause" not in body and "field" in members:
+            body["cause"] = {"name": members["field"]}
         return Response(dumps(body), error.status, error_headers(error), JSON)
 
     def answer(self, standing: Standing, form: forms.Form, base: str, now: datetime, pace: int) -> bytes:

@@ -17,6 +17,7 @@ from gateway.dialects.base import path_of
 from gateway.dialects.translator import workspace_of
 from gateway.errors import GatewayError, InvalidReport, InvalidRequest
 from gateway.eventlog.base import Standing
+from gateway.eventlog.numbered import numbered
 from gateway.job import TERMINAL
 from gateway.record import Filter
 from gateway.report import State
@@ -24,8 +25,7 @@ from gateway.service import Gateway
 from gateway.values import Json, parse_line
 
 LIMIT, MAX_LIMIT = 10, 1000  # jobs of a page: Weaver's default, and what is rendered without holding up the streams
-COUNTED: Final = 10_000  # matches up to which `total` is exact: jobs are counted by reading them, 20 µs each
-CHUNK: Final = 500  # jobs read at once while counting, so that streams move in between
+MAX_NUMBER: Final = 10**9  # of a page; there are fewer jobs than that
 UNSERVED: Final = ("datetime", "minDuration", "maxDuration", "groups")
 OF_THEIR_OWN: Final = (State.CREATED, State.PAUSED, State.UNKNOWN)  # which have words that no other state has
 CATEGORIES: Final[Mapping[str, frozenset[State]]] = {  # in capitals, as Weaver's client sends them
@@ -38,25 +38,18 @@ CATEGORIES: Final[Mapping[str, frozenset[State]]] = {  # in capitals, as Weaver'
 
 
 class Page:
-    """A page of a list: the jobs on it, how many match in all (up to COUNTED), and whether those are all."""
+    """A page of a list: the jobs on it, and how many match in all."""
 
     def __init__(self, request: Request) -> None:
-        self.number = _whole(request, "page", 0, 0, COUNTED)
+        self.number = _whole(request, "page", 0, 0, MAX_NUMBER)
         self.limit = _whole(request, "limit", LIMIT, 1, MAX_LIMIT)
         self.standings: Sequence[Standing] = ()
-        self.total, self.exact = 0, True
+        self.total = 0
 
     async def read(self, gateway: Gateway, match: Filter | None) -> None:
-        """Find the jobs of the page, and count on. Without `match` nothing is meant. Raises InvalidRequest."""
-        first, after, shown = self.number * self.limit, None, list[Standing]()
-        while match is not None and self.total < COUNTED:
-            page = await gateway.jobs(match, after, CHUNK)
-            begin = max(first - self.total, 0)
-            shown += page.standings[begin : max(first + self.limit - self.total, 0)]
-            self.total, after = self.total + len(page.standings), page.next
-            if after is None:
-                break
-        self.standings, self.exact = shown, after is None
+        """Find the jobs of the page. Without `match` nothing is meant. Raises InvalidRequest."""
+        if match is not None:
+            self.standings, self.total = await numbered(gateway.log, match, self.number + 1, self.limit)
         if self.number > self.last:
             raise refusal(
                 f"Page index {self.number} is out of range from [0,{self.last}].",
@@ -80,9 +73,7 @@ class Page:
             return f"{base}{path}?{urlencode([*said, ('page', number)])}"
 
         workspace = workspace_of(request)
-        pages = [("current", self.number), ("first", 0)]
-        if self.exact:
-            pages.append(("last", self.last))
+        pages = [("current", self.number), ("first", 0), ("last", self.last)]
         if self.number > 0:
             pages.append(("prev", self.number - 1))
         if self.number < self.last:
@@ -148,7 +139,7 @@ def _whole(request: Request, name: str, default: int, low: int, high: int) -> in
     value = request.query_params.get(name)
     if value is None:
         return default
-    if not value.isascii() or not value.isdecimal() or len(value) > 9 or not low <= int(value) <= high:
+    if not value.isascii() or not value.isdecimal() or len(value) > 10 or not low <= int(value) <= high:
         raise refusal(f"{name} must be a whole number from {low} to {high}", value={name: value})
     return int(value)
 

@@ -25,6 +25,7 @@ def backup(database: str, target: str) -> None:
         raise LogUnusable(f"{target} exists already; name a new file")
     part = Path(f"{target}.part")
     try:
+        part.unlink(missing_ok=True)  # left by a copy that was killed
         with foreign_errors(database), closing(sqlite3.connect(read_only(database), uri=True)) as source:
             if source.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise LogUnusable(f"{database} is not a log of the status gateway")

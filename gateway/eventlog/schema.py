@@ -131,6 +131,9 @@ def write_error(error: sqlite3.Error) -> GatewayError:
 async def open_writer(database: str) -> aiosqlite.Connection:
     """The connection that writes, on a file that is brought to the newest schema."""
     with foreign_errors(database):
+        # What can't be opened at all has to fail here: a connection of aiosqlite that fails leaves a thread which may
+        # outlive the event loop, and would end with a traceback after the one line that says why.
+        sqlite3.connect(database).close()
         db = await aiosqlite.connect(database, factory=BatchConnection, isolation_level=None)
     try:
         with foreign_errors(database):
@@ -190,13 +193,14 @@ async def _prepare(db: aiosqlite.Connection, database: str) -> None:
     if tables and _size(database) <= CHECK_BELOW:
         found = await one(db, "PRAGMA quick_check(1)")
         if found != "ok":
+            found = found.splitlines()[-1]  # what it found comes after a line with the schema's name
             raise LogUnusable(f"{database} is corrupt ({found}); restore it from a backup")
     await _set_pragmas(db, database)
     for number, step in enumerate(steps[version:], start=version + 1):
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
         await db.executescript(f"BEGIN IMMEDIATE;\n{step}\n{marks}\nCOMMIT;")
-    # SQLite opens a file that it may not write without a word, to read it; this asks for the right to write.
-    await db.executescript("BEGIN IMMEDIATE; ROLLBACK;")
+    # SQLite opens a file that it may not write without a word, to read it; only a change tells.
+    await db.executescript("BEGIN IMMEDIATE; UPDATE meta SET value = value; ROLLBACK;")
     if sqlite3.sqlite_version_info < SAFE_VERSION:
         logger.info("SQLite %s: only this process may write or checkpoint %s", sqlite3.sqlite_version, database)
 

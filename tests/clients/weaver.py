@@ -27,9 +27,10 @@ def checked(location: str, headers: dict[str, str] | None = None, again: bool = 
     execution = wps.WPSExecution(headers=headers)
     execution.checkStatus(url=location, sleepSecs=0)
     if again:
-        document = execution.response
+        document = wps.WPSExecution()
+        document.checkStatus(response=execution.response, sleepSecs=0)
         execution = wps.WPSExecution(headers=headers)
-        execution.checkStatus(response=document, sleepSecs=0)
+        execution.statusLocation = document.statusLocation
         execution.checkStatus(sleepSecs=0)
     return {
         "status": execution.status,

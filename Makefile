@@ -50,7 +50,10 @@ clean:  ## remove the environment and whatever was made, except status.db
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/run.stamp
 
-.clients/%.stamp: tests/clients/%.txt | .venv/bin/python
+# Where a NAME.nodeps stands beside NAME.txt, the packages in it are installed without what they ask for.
+.SECONDEXPANSION:
+.clients/%.stamp: tests/clients/%.txt $$(wildcard tests/clients/%.nodeps) | .venv/bin/python
 	$(PYTHON) -m venv .clients/$*
 	.clients/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(if $(word 2,$^),.clients/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(word 2,$^))
 	@touch $@

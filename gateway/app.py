@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.dialects.base import Dialect, path_of
+from gateway.dialects.base import DIALECT, Dialect
 from gateway.dialects.canonical import Canonical
 from gateway.dialects.guard import Guard
 from gateway.dialects.julep import Julep
@@ -52,6 +52,18 @@ class _Life:
                 self.running = False
 
 
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    """No route has this address."""
+    dialect: Dialect = scope[DIALECT]
+    await dialect.nothing_here(scope, receive, send)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Something broke outside of every endpoint."""
+    dialect: Dialect = request.scope[DIALECT]
+    return dialect.refusal(error, request)
+
+
 def create_app(settings: Settings | None = None, dialects: tuple[type[Dialect], ...] = DIALECTS) -> Starlette:
     """The gateway as an app, to be served by itself or mounted under any path of another Starlette or FastAPI app.
 
@@ -74,20 +86,13 @@ def create_app(settings: Settings | None = None, dialects: tuple[type[Dialect], 
     def dialect_at(path: str) -> Dialect:
         return next((dialect for dialect in spoken if f"{path}/".startswith(f"{dialect.prefix}/")), site)
 
-    async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-        await dialect_at(path_of(scope)).nothing_here(scope, receive, send)
-
-    async def failed(request: Request, error: Exception) -> Response:
-        """What went wrong outside every endpoint; whoever serves the app logs it."""
-        return dialect_at(path_of(request.scope)).refusal(error, request)
-
     app = Starlette(
         routes=[*(dialect.mount(gateway) for dialect in spoken), *site.routes(gateway)],
         middleware=[Middleware(Guard, settings=settings, dialect_at=dialect_at, running=lambda: life.running)],
-        exception_handlers={Exception: failed},
+        exception_handlers={Exception: _failed},
         lifespan=life.span,
     )
     app.router.redirect_slashes = False
-    app.router.default = nothing_here
+    app.router.default = _nothing_here
     app.state.gateway = gateway
     return app

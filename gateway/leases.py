@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from gateway.errors import GatewayError
-from gateway.eventlog.base import Entry, EventLog
+from gateway.eventlog.base import Entry, EventLog, Outcome
 from gateway.job import AT_REST, Job, Stall
 
 logger = logging.getLogger(__name__)
@@ -83,10 +83,15 @@ class Leases:
     async def _stall(self, silent: Sequence[tuple[JobKey, int]]) -> None:
         entries = [Entry(*key, (Stall(version),), GATEWAY) for key, version in silent]
         try:
-            await self._log.append(entries)
+            answers = await self._log.append(entries)
         except GatewayError as error:
             logger.warning("%d silent jobs could not be marked yet: %s", len(entries), error)
             for key, version in silent:
                 if key not in self._deadlines:  # else it was heard of meanwhile
                     self._deadlines[key] = time.monotonic() + AGAIN_SECONDS, version
                     self._queue(self._deadlines[key][0], key)
+            return
+        for answer in answers:
+            # It had moved on, and whoever moved it has not told us (yet): it is watched from its present version on.
+            if isinstance(answer, Outcome) and not answer.standing.job.stalled:
+                self.track(answer.standing.job)

@@ -157,4 +157,5 @@ def lived(life: tuple[dict[str, Json], Sequence[Happening]]) -> Iterator[Job]:
         yield job
 
 
+NEW_JOBS: st.SearchStrategy[Job] = reports().map(lambda said: new(**said))
 JOBS: st.SearchStrategy[Job] = LIVES.map(lambda life: list(lived(life))[-1])

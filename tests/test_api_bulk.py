@@ -81,6 +81,7 @@ BAD_LINES: list[tuple[Any, int, str, str | None]] = [
     (b'{"job": "a", "message": "\\ud800"}', 400, "invalid-report", ""),
     (b'{"job": "a", "message": "\xff"}', 400, "invalid-report", ""),
     (b'\xef\xbb\xbf{"job": "a"}', 400, "invalid-report", ""),
+    (b'{"job": "a", "state": "running", "state": "failed"}', 400, "invalid-report", "state"),
     ({}, 400, "invalid-report", "job"),
     ({"job": "a/b"}, 400, "invalid-report", "job"),
     ({"job": 1}, 400, "invalid-report", "job"),

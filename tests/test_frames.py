@@ -18,7 +18,7 @@ from gateway.record import DELETED, PROGRESS, TRANSITION, Record, document, dump
 from gateway.values import Json
 from tests.jobs import at, new
 from tests.sse_parser import Event, EventStreamParser
-from tests.strategies import JOBS, TEXTS, VALUES, relaxed
+from tests.strategies import NEW_JOBS, TEXTS, VALUES, relaxed
 
 SSE, LINES = Form(), Form("ndjson")
 AWKWARD = "a\nb\rc\r\nd\u2028e\u2029f\x85g\vh\fi\x1cj\x1dk\x1el\x00m\ufeffn: \n\ndata: o"
@@ -54,14 +54,14 @@ def by_lines(body: bytes) -> list[Event]:
 
 
 @relaxed
-@given(JOBS, st.sampled_from([TRANSITION, PROGRESS]))
+@given(NEW_JOBS, st.sampled_from([TRANSITION, PROGRESS]))
 def test_a_frame_is_what_sse_starlette_would_write(job: Job, event: str) -> None:
     written = frames.of_record(record(job, event), SSE)
     assert written == as_starlette(event, document(job), "k7f3q2ab-1042")
 
 
 @relaxed
-@given(JOBS, st.integers(1, 99))
+@given(NEW_JOBS, st.integers(1, 99))
 def test_every_reader_finds_the_very_document_in_the_frame(job: Job, size: int) -> None:
     body = frames.of_records([record(job), record(job, PROGRESS)], SSE)
     data = document(job).decode()
@@ -121,7 +121,7 @@ def test_members_are_left_out_and_the_rest_keeps_its_order() -> None:
 
 
 @relaxed
-@given(JOBS)
+@given(NEW_JOBS)
 def test_as_lines_of_json_each_frame_is_one_line(job: Job) -> None:
     body = frames.of_records([record(job), record(job, PROGRESS)], LINES) + frames.end(LINES, "terminal")
     *lines, last = body.decode().splitlines(keepends=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.eventlog import hot
-from gateway.eventlog.base import Standing, Unresumable
-from gateway.eventlog.hot import Extent, HotJob, HotJobs
-from gateway.record import Position, alias_of, document
+from gateway.eventlog.base import RecordPage, Standing, Unresumable
+from gateway.eventlog.hot import Extent, Feed, HotJob, HotJobs
+from gateway.record import Position, Record, alias_of, document
 from tests.jobs import new
 
 UUID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
@@ -52,6 +54,23 @@ def test_what_is_forgotten_is_found_by_no_name() -> None:
     assert kept(jobs, "a", alias_of("w", "a"), "b") == ["b"]
     jobs.clear()
     assert kept(jobs, "b", alias_of("w", "b")) == []
+
+
+def test_nothing_of_what_is_gone_takes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot, "HOT_BYTES", 2 * len(standing("a").standing.document))
+    jobs = HotJobs()
+    for _ in range(3):
+        jobs.put(standing("a"))
+        jobs.put(standing("b"))
+        assert kept(jobs, "a", "b") == ["a", "b"]
+        jobs.clear()
+    for job_id in ("a", "b", "c"):
+        jobs.put(standing(job_id))
+        jobs.forget(("w", job_id))
+    assert not jobs._aliases
+    for job_id in ("d", "e"):
+        jobs.put(standing(job_id))
+    assert kept(jobs, "d", "e") == ["d", "e"]
 
 
 def test_the_least_recently_used_job_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,3 +149,98 @@ def test_the_head_moves_the_end_of_the_last_epoch() -> None:
         extent.offset(Position("aaaaaaaa", 1))
     extent.head = 1
     assert extent.offset(Position("aaaaaaaa", 1)) == 1
+
+
+# What was read may be old by the time it is kept
+
+
+def test_what_was_read_is_kept_unless_it_may_be_old_by_now() -> None:
+    jobs = HotJobs()
+    losses = jobs.losses
+    read, written = standing("a", message="read"), standing("a", message="written")
+    jobs.put_read(read, losses)
+    assert jobs.get("w", "a") is read
+    jobs.put(written)
+    jobs.put_read(read, losses)
+    assert jobs.get("w", "a") is written
+    jobs.forget(("w", "a"))
+    jobs.put_read(read, losses)
+    assert jobs.get("w", "a") is None
+    jobs.put_read(read, jobs.losses)
+    assert jobs.get("w", "a") is read
+    losses = jobs.losses
+    jobs.clear()
+    jobs.put_read(standing("b"), losses)
+    assert jobs.get("w", "b") is None
+
+
+def test_what_made_room_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot, "HOT_JOBS", 1)
+    jobs = HotJobs()
+    losses = jobs.losses
+    jobs.put(standing("a", message="written"))
+    jobs.put(standing("b"))
+    jobs.put_read(standing("a", message="read before that"), losses)
+    assert kept(jobs, "a", "b") == ["b"]
+
+
+# Commits that the follower has not seen yet
+
+
+def page(first: int, last: int) -> RecordPage:
+    """A commit's records."""
+    records = [
+        Record(offset, f"k7f3q2ab-{offset}", "progress", "me", ("w", "a"), b"{}") for offset in range(first, last + 1)
+    ]
+    return RecordPage(records, last)
+
+
+def test_a_feed_gives_the_page_that_begins_right_after_an_offset() -> None:
+    feed, pages = Feed(), [page(1, 2), page(3, 3), page(4, 6)]
+    for one in pages:
+        feed.put(one)
+    assert feed.after(0) is pages[0]
+    assert feed.after(2) is pages[1]
+    assert feed.after(3) is pages[2]
+    assert feed.after(6) is None
+
+
+def test_a_feed_drops_what_was_read_elsewhere_and_gives_nothing_that_leaves_a_gap() -> None:
+    feed, pages = Feed(), [page(1, 2), page(3, 4), page(5, 6)]
+    for one in pages:
+        feed.put(one)
+    assert feed.after(3) is None
+    assert feed.after(4) is pages[2]
+    assert feed.after(4) is None
+    feed.put(page(9, 9))
+    assert feed.after(6) is None
+    assert feed.after(8) is not None
+
+
+def test_a_feed_keeps_the_newest_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot, "FEED_RECORDS", 4)
+    feed = Feed()
+    for one in (page(1, 2), page(3, 4), page(5, 5)):
+        feed.put(one)
+    assert feed.after(0) is None
+    assert feed.after(2) is not None
+    feed.put(page(6, 20))
+    assert feed.after(4) is None
+    assert feed.after(5) is not None
+    feed.put(page(21, 24))
+    feed.put(page(25, 25))
+    assert feed.after(20) is None
+    assert feed.after(24) is not None
+
+
+async def test_a_feed_tells_of_each_commit_since_the_last_look() -> None:
+    feed = Feed()
+    waiting = asyncio.ensure_future(feed.news())
+    assert await asyncio.wait([waiting], timeout=0.01) == (set(), {waiting})
+    feed.put(page(1, 1))
+    feed.put(page(2, 2))
+    await asyncio.wait_for(waiting, 5)
+    later = asyncio.ensure_future(feed.news())
+    assert await asyncio.wait([later], timeout=0.01) == (set(), {later})
+    feed.put(page(3, 3))
+    await asyncio.wait_for(later, 5)

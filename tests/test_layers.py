@@ -43,7 +43,6 @@ LAYERS = (
     "eventlog.backup",
     "eventlog.sqlite",
     "eventlog.numbered",
-    "eventlog.numbered",
     # the live path
     "frames",
     "hub",

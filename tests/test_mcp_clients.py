@@ -28,11 +28,12 @@ Answer = dict[str, Any]
 class Agent:
     """The program with the real clients in it; see tests/clients/mcp_agent.py."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self._numbers = itertools.count()
         self._answers: dict[int, Future[Answer]] = {}
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def ask(self, client: str, *words: Any) -> Future[Answer]:
         """What a client is to do; its answer comes when it is there."""
@@ -57,26 +58,35 @@ class Agent:
         assert answer["typed"] in (None, answer["data"])
         return answer["data"]["status"]
 
+    def end(self) -> None:
+        """Let the program end, which it does when nobody asks any more."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(BOUND)
+        finally:
+            self._process.kill()
+            self._process.wait(BOUND)
+            self._reader.join(BOUND)
+
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            self._answers[answer["number"]].set_result(answer)
+        with self._process.stdout as answers:
+            for line in answers:
+                answer = json.loads(line)
+                self._answers[answer["number"]].set_result(answer)
 
 
 @contextmanager
 def agent_at(url: str) -> Iterator[Agent]:
     """The clients, at work with the gateway at a URL."""
     command = [str(ROOT / ".clients/mcp/bin/python"), str(ROOT / "tests/clients/mcp_agent.py"), f"{url}/mcp"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    agent = Agent(process)
     try:
-        with process:
-            yield Agent(process)
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait(BOUND)
+        yield agent
     finally:
-        process.kill()
+        agent.end()
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +104,8 @@ def agent(server: Server) -> Iterator[Agent]:
 class Producer:
     """Reports what happens to jobs of a test, and hears of wishes."""
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=BOUND)
-        self._prefix = prefix
+    def __init__(self, http: httpx.Client, prefix: str) -> None:
+        self._http, self._prefix = http, prefix
 
     def create(self, job: str = "job", **said: Any) -> str:
         """A new job's id."""
@@ -116,9 +125,17 @@ class Producer:
             state, etag = answer.json()["state"], answer.headers["etag"]
 
 
+@contextmanager
+def producing(url: str, prefix: str) -> Iterator[Producer]:
+    """A producer whose jobs' ids begin with the prefix."""
+    with httpx.Client(base_url=url, timeout=BOUND) as http:
+        yield Producer(http, prefix)
+
+
 @pytest.fixture
-def producer(server: Server, request: pytest.FixtureRequest) -> Producer:
-    return Producer(server.url, "".join(filter(str.isalnum, request.node.name))[-60:])
+def producer(server: Server, request: pytest.FixtureRequest) -> Iterator[Producer]:
+    with producing(server.url, "".join(filter(str.isalnum, request.node.name))[-60:]) as found:
+        yield found
 
 
 @each
@@ -132,9 +149,10 @@ def test_a_client_follows_a_whole_life(agent: Agent, producer: Producer, name: s
     wait = agent.later(name, "wait_for_job", job_id=job, until="end")
     producer.say(job, progress=90, message="nearly")
     producer.say(job, state="succeeded")
-    assert wait.result(BOUND)["data"] == {
-        "changed": True, "status": "completed", "state": "succeeded", "progress": 100.0, "step": None,
-        "message": "nearly", "error": None,
+    found = wait.result(BOUND)["data"]
+    found.pop("changed")  # whether it began before the end is up to the machine; test_mcp_calls holds that it counts
+    assert found == {
+        "status": "completed", "state": "succeeded", "progress": 100.0, "step": None, "message": "nearly", "error": None
     }  # fmt: skip
     assert agent.status(name, job) == "completed"
 
@@ -205,8 +223,8 @@ def test_an_agent_kills_a_command_that_really_runs(server: Server, agent: Agent)
 
 
 def test_sessions_go_on_after_a_restart_and_open_waits_do_not_hold_up_the_end(tmp_path: Path) -> None:
-    with serving(tmp_path / "status.db") as server, agent_at(server.url) as agent:
-        producer = Producer(server.url, "x")
+    database = tmp_path / "status.db"
+    with serving(database) as server, agent_at(server.url) as agent, producing(server.url, "x") as producer:
         job = producer.create(state="running")
         waits = [agent.later(name, "wait_for_job", job_id=job, until="end", timeout_s=600) for name in CLIENTS]
         # What each client asked after it has been answered; so what it asked before is under way.

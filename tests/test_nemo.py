@@ -384,9 +384,10 @@ async def test_a_job_reported_by_its_producer_is_seen_with_its_steps_and_tasks(c
     assert [(found["name"], found["job"]) for found in listed["data"]] == [("extract", "a"), ("Load it", "a")]
     one = await ask(client, "/a/steps/extract")
     assert (one["id"], one["parent"], one["status"]) == (step, job["attempt_id"], "pending")
-    assert one["entity_id"] == step
+    assert (one["entity_id"], one["db_version"]) == (step, 2), "clients from 0.6 on refuse a step without db_version"
     found = (await ask(client, "/a/steps/extract/tasks"))["data"]
     assert [(item["id"], item["step_id"], item["error_stack"]) for item in found] == [(task, step, "at y")]
+    assert found[0]["db_version"] == 2
     assert await ask(client, "/a/steps/extract/tasks/t") == found[0]
     assert await refusal(client, 404, "/a/steps/z") == "Step 'z' for job 'a' not found in workspace 'default'."
     assert await refusal(client, 404, "/a/steps/z/tasks") == "Step 'z' for job 'a' not found in workspace 'default'."
@@ -427,6 +428,20 @@ async def test_a_reader_who_has_it_already_gets_304_and_a_hint_when_to_ask_again
     ended = await client.get(f"{AT}/a/status", headers={"If-None-Match": first.headers["etag"]})
     assert ended.json()["status"] == "cancelled"
     assert "retry-after" not in ended.headers
+
+
+async def test_trap_the_old_client_asks_elsewhere_by_id_and_wants_a_job_id(client: httpx.AsyncClient) -> None:
+    await create(client, "a", name="n", steps=[{"name": "s", "tasks": [{"name": "t"}]}])
+    await create(client, "b", name="a")
+    body = (await client.get("/nemo/v1/jobs/a/status")).json()
+    assert body == {"job_id": "a", **await ask(client, "/n/status")}
+    await client.post("/v1/jobs?workspace=w", json={"id": "c"})
+    assert (await client.get("/nemo/v1/jobs/c/status?workspace=w")).json()["job_id"] == "c"
+    await refusal(client, 404, "/nemo/v1/jobs/c/status")
+    await refusal(client, 400, "/nemo/v1/jobs/a%20b/status")
+    await report(client, "b", state="cancelled")
+    await client.delete("/v1/jobs/b")
+    await refusal(client, 404, "/nemo/v1/jobs/b/status")
 
 
 # Wishes

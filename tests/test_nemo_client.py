@@ -255,6 +255,14 @@ def test_the_waiting_loop_of_the_command_line_waits_to_the_end(driver: Driver, s
     assert driver.receive()["value"] is False
 
 
+def test_the_client_of_the_platforms_predecessor_reads_the_status_by_id(driver: Driver, say: Say) -> None:
+    say(state="running", progress=45, steps=[{"name": "extract", "tasks": [{"name": "t", "error": "x"}]}])
+    job = "test_the_client_of_the_platforms_predecessor_reads_the_status_by_id"
+    found = driver.ask("old", {"old": "get_status"}, job_id=job)
+    assert (found["job_id"], found["status"], found["status_details"]) == (job, "active", {"progress": "45%"})
+    assert found["steps"][0]["tasks"][0]["error_details"] == {"message": "x"}
+
+
 def test_the_command_line_prints_the_status(server: Server, say: Say, tmp_path: Path) -> None:
     say(state="running", progress=12.5)
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NMP_BASE_URL": f"{server.url}/nemo"}

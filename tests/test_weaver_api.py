@@ -334,10 +334,10 @@ async def test_a_failure_without_a_reason_is_an_exception_all_the_same(client: h
 async def test_results_are_not_ready_until_a_job_has_succeeded_and_said_where_they_are(
     client: httpx.AsyncClient,
 ) -> None:
-    await running(client)
+    await running(client, links=[{"rel": "results", "href": "https://example.org/so-far"}])
     told = refused(await client.get(f"{JOB}/results"), 404, "JobResultsNotReady", "result-not-ready")
     assert told["cause"] == {"status": "running"}
-    await report(client, ID, state="succeeded")
+    await report(client, ID, state="succeeded", links=[])
     told = refused(await client.get(f"{JOB}/results"), 404, "JobResultsNotReady", "result-not-ready")
     assert told["cause"] == {"status": "succeeded"}
 

@@ -27,6 +27,7 @@ Endpoint: TypeAlias = Callable[[Gateway, Request], Awaitable[Response]]
 Schema: TypeAlias = Mapping[str, Json]
 JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
+DIALECT: Final = "status_gateway.dialect"  # where the scope holds the dialect that was asked; the guard sets it
 ANONYMOUS: Final = "anonymous"  # who writes where nobody has to say who they are
 
 _log = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ class Resource:
 
 
 def path_of(scope: Scope) -> str:
-    """The path below whatever the app is mounted at."""
+    """The path below whatever the app, or in a route the dialect, is mounted at."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.dialects.base import Dialect, path_of
+from gateway.dialects.base import DIALECT, Dialect, path_of
 from gateway.errors import ForeignOrigin, GatewayError, InvalidRequest, Misdirected, Unavailable
 from gateway.settings import Settings
 
@@ -62,10 +62,11 @@ class Guard:
             send = _headers_only(send)
         if self._origins:
             send = _with_cors(send, headers.get("origin", ""), self._origins)
+        dialect = scope[DIALECT] = self._dialect_at(path_of(scope))
         try:
             self._check(scope, headers)
         except GatewayError as error:
-            await self._dialect_at(path_of(scope)).problem(error, Request(scope))(scope, receive, send)
+            await dialect.problem(error, Request(scope))(scope, receive, send)
             return
         if self._is_preflight(scope, headers):
             await Response(status_code=204, headers=PREFLIGHT)(scope, receive, send)

@@ -6,7 +6,7 @@ any more is answered with the job as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import ClassVar, Final
 
 import orjson
@@ -19,6 +19,7 @@ from gateway.dialects.nemo_bodies import (
     WORDS,
     job_body,
     log_line,
+    old_status_body,
     read_status,
     status_body,
     step_body,
@@ -38,7 +39,7 @@ from gateway.dialects.nemo_lists import (
 )
 from gateway.dialects.reading import job_headers
 from gateway.dialects.requests import none_match
-from gateway.dialects.translator import Translator, newest_of_name
+from gateway.dialects.translator import Translator, job_of, newest_of_name
 from gateway.errors import (
     Compacted,
     GatewayError,
@@ -59,7 +60,8 @@ from gateway.service import Gateway
 from gateway.values import Json, parse_id, parse_line, parse_workspace
 
 JOBS: Final = "/apis/jobs/v2/workspaces/{workspace}/jobs"
-STEP: Final = "/{name}/steps/{step}"
+JOB: Final = f"{JOBS}/{{name}}"
+STEP: Final = f"{JOB}/steps/{{step}}"
 JOBS_PAGE: Final = 10  # of a page, unless asked otherwise, as NeMo's own server has it
 STEPS_PAGE: Final = 25
 LOGS_PAGE: Final = 100
@@ -80,17 +82,19 @@ class Nemo(Translator):
         self.operations = tuple(self._table())
 
     def _table(self) -> Iterator[Operation]:
-        yield _operation("list_jobs", "GET", "", self._list_jobs)
-        yield _operation("read_job", "GET", "/{name}", self._reader("job", job_body))
-        yield _operation("delete_job", "DELETE", "/{name}", _delete, 204)
-        yield _operation("read_status", "GET", "/{name}/status", self._reader("status", self.status))
+        yield _operation("list_jobs", "GET", JOBS, self._list_jobs)
+        yield _operation("read_job", "GET", JOB, self._reader("job", job_body, _standing))
+        yield _operation("delete_job", "DELETE", JOB, _delete, 204)
+        yield _operation("read_status", "GET", f"{JOB}/status", self._reader("status", self.status, _standing))
         for kind in ("cancel", "pause", "resume"):
-            yield _operation(f"{kind}_job", "POST", f"/{{name}}/{kind}", self._wisher(kind))
-        yield _operation("read_logs", "GET", "/{name}/logs", _read_logs)
-        yield _operation("list_steps", "GET", "/{name}/steps", self._list_steps)
+            yield _operation(f"{kind}_job", "POST", f"{JOB}/{kind}", self._wisher(kind))
+        yield _operation("read_logs", "GET", f"{JOB}/logs", _read_logs)
+        yield _operation("list_steps", "GET", f"{JOB}/steps", self._list_steps)
         yield _operation("read_step", "GET", STEP, self._read_step)
         yield _operation("list_tasks", "GET", f"{STEP}/tasks", self._list_tasks)
         yield _operation("read_task", "GET", f"{STEP}/tasks/{{task}}", self._read_task)
+        # The platform's predecessor, NeMo Microservices, asks by id; its client reads the same members and `job_id`.
+        yield _operation("read_old_status", "GET", "/v1/jobs/{id}/status", self._reader("old", old_status_body, job_of))
 
     def status(self, job: Job) -> Json:
         """`PlatformJobStatusResponse`: the job's status with its steps and their tasks."""
@@ -112,9 +116,11 @@ class Nemo(Translator):
             detail = [{"type": members["kind"], "loc": members["loc"], "msg": detail, "input": members["input"]}]
         return Response(dumps({"detail": detail}), status, error_headers(error), JSON)
 
-    def _reader(self, form: str, body: Callable[[Job], Json]) -> Endpoint:
+    def _reader(
+        self, form: str, body: Callable[[Job], Json], find: Callable[[Gateway, Request], Awaitable[Standing]]
+    ) -> Endpoint:
         async def read(gateway: Gateway, request: Request) -> Response:
-            standing = await _standing(gateway, request)
+            standing = await find(gateway, request)
             headers = {} if standing.job.terminal else {"Retry-After": str(gateway.pace(standing))}
             return self._answer(request, standing, form, body, headers)
 
@@ -189,7 +195,7 @@ class Nemo(Translator):
 
 def _operation(name: str, method: str, path: str, endpoint: Endpoint, status: int = 200) -> Operation:
     answer = Answer(status, "As NeMo's own documentation has it.")
-    return Operation(f"nemo_{name}", method, JOBS + path, endpoint, name, (answer,), documented=False)
+    return Operation(f"nemo_{name}", method, path, endpoint, name, (answer,), documented=False)
 
 
 async def _delete(gateway: Gateway, request: Request) -> Response:

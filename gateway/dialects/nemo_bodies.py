@@ -58,6 +58,11 @@ def status_body(job: Job) -> Body:
     return _shown(job.id, _as_item(job), {"steps": steps})
 
 
+def old_status_body(job: Job) -> Body:
+    """The status as the platform's predecessor has it; its client takes no offence at members that it does not know."""
+    return {"job_id": job.id, **status_body(job)}
+
+
 def job_body(job: Job) -> Body:
     """`PlatformJobResponse`. What only the platform knows of a job, how its steps are run and where its files lie, is
     said as little as its clients' models permit: a step at least, an executor with a command, names of their form."""
@@ -88,18 +93,20 @@ def step_in_list(job: Job, step: Mapping[str, Json]) -> Body:
 
 def step_body(job: Job, step: Mapping[str, Json]) -> Body:
     """`PlatformJobStepResponse`."""
-    identity, attempt = step_id(job, step), attempt_id(job)
-    more = {"entity_id": identity, "parent": attempt, "attempt_id": attempt, "workspace": job.workspace, "config": {}}
-    return _shown(identity, step, more)
+    attempt = attempt_id(job)
+    return _entity(job, _shown(step_id(job, step), step, {"attempt_id": attempt, "config": {}}), attempt)
 
 
 def task_bodies(job: Job, step: Mapping[str, Json]) -> list[Body]:
     """`PlatformJobTaskResponse` of each task of a step."""
     parent = step_id(job, step)
-    return [
-        task | {"entity_id": task["id"], "parent": parent, "step_id": parent, "workspace": job.workspace}
-        for task in _tasks(job, step)
-    ]
+    return [_entity(job, task | {"step_id": parent}, parent) for task in _tasks(job, step)]
+
+
+def _entity(job: Job, body: Body, parent: str) -> Body:
+    """What every entity has that stands below another; clients from 0.6 on refuse one without a `db_version`."""
+    more = {"entity_id": body["id"], "parent": parent, "workspace": job.workspace, "db_version": job.version}
+    return body | more
 
 
 def log_line(job: Job) -> Body:

@@ -154,7 +154,7 @@ def _exact(comparisons: Mapping[str, Json]) -> list[str] | None:
     """The texts of which a member has to be one; none of them is empty, which is how a job without a process reads."""
     for operator in ("$eq", "$in"):
         value = comparisons.get(operator)
-        values = value if isinstance(value, list) else [value]
+        values: list[Json] = value if isinstance(value, list) else [value]
         if len(values) <= MAX_LOOKUPS and all(isinstance(item, str) and item for item in values):
             return values
     return None

@@ -36,7 +36,7 @@ from gateway.job import Job
 from gateway.record import Filter, dumps
 from gateway.report import Identity, Report, State
 from gateway.service import Gateway
-from gateway.values import Json
+from gateway.values import MAX_INTEGER, Json
 from gateway.wanted import Wanted
 
 RUN: Final = "/api/v1/runs/{job_id}"
@@ -100,7 +100,8 @@ class PraisonAI(Translator):
 
     async def runs(self, gateway: Gateway, request: Request) -> Response:
         """`GET /api/v1/runs`: a page of runs, of one status or session if wanted."""
-        page, size = _number(request, "page", 1), _number(request, "page_size", PAGE_SIZE, MAX_PAGE_SIZE)
+        page = _number(request, "page", 1, MAX_INTEGER)
+        size = _number(request, "page_size", PAGE_SIZE, MAX_PAGE_SIZE)
         word, session = request.query_params.get("status"), request.query_params.get("session_id")
         if word and word not in STATES:
             raise InvalidRequest(f"Invalid status: {word}. Valid values: {[*STATES]}")
@@ -177,8 +178,8 @@ def _states(word: str | None) -> frozenset[State]:
     return frozenset(state for state, name in WORDS.items() if name == word)
 
 
-def _number(request: Request, name: str, default: int, high: int | None = None) -> int:
-    """A whole number of the query, from 1 on. Raises InvalidRequest in the words of its framework."""
+def _number(request: Request, name: str, default: int, high: int) -> int:
+    """A whole number of the query, from 1 to `high`. Raises InvalidRequest in the words of its framework."""
     text = request.query_params.get(name)
     if text is None:
         return default
@@ -190,7 +191,7 @@ def _number(request: Request, name: str, default: int, high: int | None = None) 
     if value < 1:
         detail = "Input should be greater than or equal to 1"
         raise InvalidRequest(detail, field=name, input=text, type="greater_than_equal", ctx={"ge": 1})
-    if high is not None and value > high:
+    if value > high:
         detail = f"Input should be less than or equal to {high}"
         raise InvalidRequest(detail, field=name, input=text, type="less_than_equal", ctx={"le": high})
     return value

@@ -91,7 +91,7 @@ def result_body(job: Job) -> Json:
     took = None
     if job.started is not None and job.finished is not None:
         took = (datetime.fromisoformat(job.finished) - datetime.fromisoformat(job.started)).total_seconds()
-    return _said(
+    body = _said(
         job_id=job.id,
         status=WORDS[job.state],
         result=job.result,
@@ -100,6 +100,8 @@ def result_body(job: Job) -> Json:
         duration_seconds=took,
         error=_error(job),
     )
+    # Of a run that has succeeded it is always there: users read it without asking whether it is.
+    return {"result": None, **body} if job.state is State.SUCCEEDED else body
 
 
 def tell(event: str, data: Json) -> Sequence[Event]:

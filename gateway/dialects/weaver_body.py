@@ -32,7 +32,7 @@ def links_of(job: Job, base: str) -> list[Mapping[str, str]]:
     """The job's links: every one of ours leads somewhere. Those that the producer reported follow."""
     one = f"/jobs/{uuid_of_job(job)}"
     # A slash in the name of a process would not survive in a path.
-    process = f"/processes/{quote(job.process, safe='')}" if job.process and "/" not in job.process else ""
+    process = f"/processes/{quote(job.process)}" if job.process and "/" not in job.process else ""
     if process in ("/processes/.", "/processes/.."):
         process = ""
 

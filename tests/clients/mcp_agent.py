@@ -35,6 +35,13 @@ CLIENTS: dict[str, Callable[[str], Any]] = {
 }
 
 
+def failure(error: BaseException) -> dict[str, str]:
+    """What a client raised; of a group the first, which is what went wrong."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return {"error": type(error).__name__, "text": str(error)}
+
+
 async def answer(client: Any, method: str, *words: Any) -> dict[str, Any]:
     """What a client says to a call."""
     try:
@@ -51,7 +58,7 @@ async def answer(client: Any, method: str, *words: Any) -> dict[str, Any]:
             "typed": None if typed is None else vars(typed),
         }
     except Exception as error:
-        return {"error": type(error).__name__, "text": str(error)}
+        return failure(error)
 
 
 async def main(url: str) -> None:
@@ -70,7 +77,7 @@ async def main(url: str) -> None:
                 if name not in clients:
                     clients[name] = await stack.enter_async_context(CLIENTS[name](url))
             except Exception as error:
-                print(json.dumps({"number": number, "error": type(error).__name__, "text": str(error)}), flush=True)
+                print(json.dumps({"number": number, **failure(error)}), flush=True)
                 continue
             task = asyncio.create_task(call(number, clients[name], *words))
             calls.add(task)

@@ -1,9 +1,9 @@
 """NeMo Platform's real clients, unchanged, told what to do over stdin: a list a line, answered by an object a line.
 
-Run as `.clients/nemo/bin/python tests/clients/nemo.py BASE_URL`. A line is `[client, method, arguments]`: client `sdk`
-is NeMoPlatform in strict mode, `lax` as its users have it and with a token, `plugin` JobsClient, and `wait` the command
-line's waiting loop. The answer is `{"value": …}`, or `{"error": class, "status": code, "text": …}`; both say how many
-`requests` were sent for it.
+Run as `.clients/nemo/bin/python tests/clients/nemo.py BASE_URL`. A line is `[client, method, arguments]`, by client:
+`sdk`, NeMoPlatform in strict mode; `lax`, the same as its users have it and with a token; `plugin`, JobsClient; `old`,
+NeMoMicroservices; and `wait`, the command line's waiting loop. The answer is `{"value": …}`, or `{"error": class,
+"status": code, "text": …}`; both say how many `requests` were sent by `sdk` and `plugin`.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from typing import Any
 httpx: Any = importlib.import_module("httpx")
 nemo: Any = importlib.import_module("nemo_platform")
 waiters: Any = importlib.import_module("nemo_platform.cli.core.waiters")
+old: Any = importlib.import_module("nemo_microservices")
 plugin: Any = importlib.import_module("nemo_platform_plugin.jobs.client")
 
 LIMIT = 20  # items of all pages of a list; the tests make fewer
@@ -54,7 +55,11 @@ def main(base: str) -> None:
     options = {"base_url": base, "workspace": "default"}
     http = nemo.DefaultHttpxClient(event_hooks=hooks)
     sdk = nemo.NeMoPlatform(**options, http_client=http, _strict_response_validation=True)
-    lax = nemo.NeMoPlatform(**options, access_token="tok")
+    clients = {
+        "sdk": sdk,
+        "lax": nemo.NeMoPlatform(**options, access_token="tok"),
+        "old": old.NeMoMicroservices(base_url=base, _strict_response_validation=True),
+    }
     jobs = plugin.JobsClient(**options, http_client=httpx.Client(event_hooks=hooks))
     for line in sys.stdin:
         client, method, arguments = json.loads(line)
@@ -65,7 +70,7 @@ def main(base: str) -> None:
             elif client == "plugin":
                 value = of_plugin(jobs, method, arguments)
             else:
-                value = of_sdk({"sdk": sdk, "lax": lax}[client], method, arguments)
+                value = of_sdk(clients[client], method, arguments)
             answer = {"value": plain(value)}
         except Exception as error:  # whatever a client raises is its answer
             code = getattr(error, "status_code", None)

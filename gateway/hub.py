@@ -96,6 +96,13 @@ class Hub:
         future.add_done_callback(lambda done: self._forget(key, done))
         return future
 
+    def wake(self) -> None:
+        """Let everybody who waits for a change look again: none may come any more."""
+        for waiting in list(self._waiting.values()):
+            for future in tuple(waiting):
+                if not future.done():
+                    future.set_result(None)
+
     def recent(self, after: int, match: Filter, limit: int) -> RecordPage | None:
         """Records dispatched after an offset, from memory; None where that does not reach back so far."""
         if after < self._ring_after:

@@ -26,6 +26,7 @@ from gateway.values import (
     parse_line_or_null,
     parse_message,
     parse_object,
+    parse_object_or_null,
     parse_progress,
     parse_result,
     parse_step_now,
@@ -225,7 +226,7 @@ ERROR_MEMBERS: dict[str, Parser] = {
     "message": parse_message,
     "code": parse_text,
     "stack": parse_text,
-    "details": parse_object,
+    "details": parse_object_or_null,
 }
 LINK_MEMBERS: dict[str, Parser] = {"rel": parse_line, "href": parse_href, "type": parse_line}
 TASK_MEMBERS: dict[str, Parser] = {"name": parse_line, "state": _state, "details": parse_object, "error": _error}

@@ -88,8 +88,9 @@ class Gateway:
         self._writing = None
 
     def drain(self) -> None:
-        """Be no longer ready, and take no more writes."""
+        """Be no longer ready, take no more writes, and answer those who wait for a change."""
         self._why_not = self._why_not or "the gateway is shutting down"
+        self.hub.wake()
 
     async def farewell(self, spread: float) -> None:
         """End all streams, spread over so many seconds, each with a time after which to come back."""

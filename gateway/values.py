@@ -118,6 +118,11 @@ def parse_object(value: Json, field: str) -> Mapping[str, Json]:
     return value
 
 
+def parse_object_or_null(value: Json, field: str) -> Mapping[str, Json] | None:
+    """An object, or nothing."""
+    return None if value is None else parse_object(value, field)
+
+
 def parse_result(value: Json, field: str) -> Json:
     check_json(value, field)
     if len(orjson.dumps(value)) > MAX_RESULT:

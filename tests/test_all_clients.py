@@ -126,6 +126,9 @@ async def test_one_real_job_is_followed_from_queued_to_its_end_by_all_real_clien
         runner = start_cli(["run", "--id", ID, "--", *command], server.url)
         try:
             await all_say(clients, RUNNING)
+            async with asyncio.timeout(BOUND):
+                while (await client.get(f"/v1/jobs/{ID}")).json()["progress"] != 25.0:
+                    await asyncio.sleep(0.02)
             if end == "cancelled":
                 await client.post(f"/v1/jobs/{ID}/cancel")
             else:

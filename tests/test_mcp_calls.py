@@ -21,7 +21,7 @@ from gateway.dialects.body import MAX_BODY
 from gateway.dialects.canonical import Canonical
 from gateway.dialects.mcp import Mcp
 from gateway.service import Gateway
-from tests.api import WAIT, Served, api, app_of, create, report, served
+from tests.api import NDJSON, WAIT, Served, api, app_of, create, report, served
 from tests.mcp_calls import ACCEPT, ERAS, Said, call, error, reply, request, said, tool
 from tests.strategies import WILD, relaxed
 
@@ -146,6 +146,19 @@ async def test_a_long_list_holds_the_newest_and_says_that_there_are_more(
     found = await tool(client, "list_jobs")
     assert [job["job_id"] for job in found.data["jobs"]] == ["c"]
     assert found.texts[1] == "Only the newest 1 are listed; there are more."
+
+
+@both
+@pytest.mark.parametrize("letter", ["x", "\1", '"', "é", "\U0001f600"], ids=ascii)
+async def test_trap_no_list_is_too_large_for_the_clients_event(
+    client: httpx.AsyncClient, era: str, letter: str
+) -> None:
+    lines = [orjson.dumps({"job": str(number), "name": letter * 1000}) for number in range(mcp.LISTED + 1)]
+    assert (await client.post("/v1/events", content=b"\n".join(lines), headers=NDJSON)).status_code == 200
+    response = await client.post(**call(era, "list_jobs", {}))
+    assert len(response.content) < 2**20
+    assert len(said(response).data["jobs"]) > 20
+    assert "there are more" in said(response).texts[1]
 
 
 @both

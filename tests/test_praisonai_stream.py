@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from starlette.types import Message
 
 from gateway import stream as stream_module
 from gateway.dialects import praisonai
-from gateway.dialects.pipe import Event, Pipe, encoded, translation
+from gateway.dialects.pipe import Event, Pipe, TranslatedStream, encoded, translation
 from gateway.dialects.praisonai_bodies import tell
 from gateway.record import Filter
 from gateway.service import Gateway
@@ -108,8 +109,9 @@ async def test_it_begins_with_status_and_progress_and_ends_after_the_terminal_ev
         await until("progress")
         await report(at.client, state="running", progress=50, step="Processing data")
         await until("status")
-        await report(at.client, progress=75, step='say "hi"\nto all\u2028')
-        await until("progress")
+        for progress in (75, 80):
+            await report(at.client, progress=progress, step='say "hi"\nto all\u2028')
+            await until("progress")
         await at.client.post("/v1/jobs/a/cancel")
         await until("progress")
         await report(at.client, state="cancelled")
@@ -123,9 +125,10 @@ async def test_it_begins_with_status_and_progress_and_ends_after_the_terminal_ev
         ("status", {"status": "running", "job_id": "a"}),
         ("progress", {"percentage": 50.0, "step": "Processing data"}),
         ("progress", {"percentage": 75.0, "step": step}),
-        ("progress", {"percentage": 75.0, "step": step}),
+        ("progress", {"percentage": 80.0, "step": step}),
+        ("progress", {"percentage": 80.0, "step": step}),
         ("status", {"status": "cancelled", "job_id": "a"}),
-        ("progress", {"percentage": 75.0, "step": step}),
+        ("progress", {"percentage": 80.0, "step": step}),
         ("cancelled", {"message": "Job was cancelled"}),
     ]
     assert b"\r" not in body
@@ -484,19 +487,38 @@ async def test_a_stream_that_waits_to_end_when_its_reader_leaves_is_over(tmp_pat
         await scene.say("a", create=True, state="running")
         await scene.say("a", state="failed")
         before = asyncio.all_tasks()
-        pipe = Pipe()
         stream = subscribed(scene)
         over = asyncio.Event()
         stream.closed = over.set
-        stream.open(pipe)
-        body = pipe.body(translation(tell), beat, 60)
-        assert b"retry" in await anext(body)
-        assert b"event: error" in await anext(body)
-        await over.wait()  # it has written its last frame, and waits to say that the body is complete
-        stream.close()
-        pipe.leave()
-        while asyncio.all_tasks() - before:
-            await asyncio.sleep(0)
+        bodies = 0
+
+        async def receive() -> Message:
+            await over.wait()  # its last frame is written, and it waits to say that the body is complete
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            nonlocal bodies
+            bodies += message["type"] == "http.response.body"
+            if bodies == 2:
+                await asyncio.Event().wait()  # the socket does not drain any more
+
+        await TranslatedStream(stream, translation(tell), beat, 60)({"type": "http", "method": "GET"}, receive, send)
+        while left := {task for task in asyncio.all_tasks() - before if "watcher" not in repr(task)}:
+            await asyncio.wait(left)
+
+
+async def test_what_is_not_told_delays_no_heartbeat() -> None:
+    pipe = Pipe()
+
+    async def sync() -> None:
+        while True:
+            await pipe.write(b'event: sync\ndata: {"head":"k7f3q2ab-7"}\n\n')
+            await asyncio.sleep(0.01)
+
+    syncs = asyncio.create_task(sync())
+    async with asyncio.timeout(WAIT):
+        assert await anext(pipe.body(translation(tell), beat, 0.05)) == encoded(*beat())
+    syncs.cancel()
 
 
 def test_a_frame_holds_no_line_breaks_but_its_own() -> None:

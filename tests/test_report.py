@@ -189,6 +189,8 @@ def test_the_words_for_states_are_named_when_one_is_wrong() -> None:
 
 def test_an_error_is_a_text_or_an_object_in_one_order_without_nulls() -> None:
     assert parse_report({"error": ""}).error == {"message": ""}
+    nulls = parse_report({"error": {"message": "m", "code": None, "stack": None, "details": None}})
+    assert nulls.error == {"message": "m"}
     said = {"details": {"b": None}, "stack": None, "code": "E1", "message": "m"}
     error = parse_report({"error": said}).error
     assert orjson.dumps(error) == b'{"message":"m","code":"E1","details":{"b":null}}'

@@ -152,6 +152,15 @@ async def test_a_gateway_that_shuts_down_takes_no_writes_and_says_why_it_is_not_
     assert (await gateway.standing("default", "a")).job.id == "a"  # reading goes on
 
 
+async def test_a_gateway_that_shuts_down_answers_those_who_wait(gateway: Gateway) -> None:
+    standing = (await made(gateway, "a", state="running")).standing
+    waiting = [asyncio.create_task(gateway.wait(standing, 60)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    gateway.drain()
+    async with asyncio.timeout(BOUND):
+        assert [found.last for found in await asyncio.gather(*waiting)] == [standing.last] * 3
+
+
 async def test_a_follower_that_dies_ends_readiness_and_says_why(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -49,7 +49,6 @@ LISTED_BYTES: Final = 128 * 1024  # of these; they leave twice, with escapes, an
 TOLD: Final = 4000  # characters of a message that are told; an agent reads them all
 KILL_PATIENCE: Final = 5.0  # seconds a kill waits for the job's end, as the original does
 MAX_WAITING: Final = 500  # calls of wait_for_job at a time; each costs 110 KiB in the SDK
-LOOK_PART: Final = 0.2  # of the grace period, after which a wait sees a shutdown; half a period later it would be cut
 NEGOTIATED: Final = ((b"accept", f"{JSON}, {SSE}".encode()), (b"content-type", JSON.encode()))
 
 _log = logging.getLogger(__name__)
@@ -272,13 +271,12 @@ async def _later(gateway: Gateway, standing: Standing, seconds: float, until: st
     """The job once it has changed or ended; as it still is after so many seconds, or when the gateway shuts down."""
     before = standing.last
     end = asyncio.get_running_loop().time() + seconds
-    look = gateway.settings.grace * LOOK_PART
     while not standing.job.terminal and (until == "end" or standing.last == before):
         left = end - asyncio.get_running_loop().time()
         if left <= 0:
             break
-        standing = await gateway.wait(standing, min(left, look))
-        if gateway.readiness() is not None:
+        standing = await gateway.wait(standing, left)
+        if gateway.readiness() is not None:  # then a wait may return at once, again and again
             break
     return standing
 

@@ -105,10 +105,9 @@ class TranslatedStream(EventSourceResponse):
         super().__init__(self._pipe.body(translation, heartbeat, every), ping=0, sep="\n")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Open the subscription, and close it however the response ends."""
-        if scope["method"] != "HEAD":
-            self._pipe.direct = scope.get("extensions", {}).get(EXTENSION)
-            self._subscription.open(self._pipe)
+        """Open the subscription, and close it however the response ends; a HEAD, which has no body, at once."""
+        self._pipe.direct = scope.get("extensions", {}).get(EXTENSION)
+        self._subscription.open(self._pipe)
         try:
             await super().__call__(scope, receive, send)
         finally:

@@ -253,9 +253,22 @@ class Machine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def test_the_log_does_what_the_oracle_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def drive(monkeypatch: pytest.MonkeyPatch, examples: int) -> None:
+    """Let so many lives of a log pass."""
     monkeypatch.setattr(batch, "SMALL", 700)  # so that most documents are folded, in short chains
     monkeypatch.setattr(batch, "MAX_CHAIN", 5)
     monkeypatch.setattr(retention, "STEP", 4)
-    relaxed = settings(max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+    relaxed = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     run_state_machine_as_test(Machine, settings=relaxed)
+
+
+def test_the_log_does_what_the_oracle_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive(monkeypatch, 20)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_the_log_does_what_the_oracle_says_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive(monkeypatch, 1000)

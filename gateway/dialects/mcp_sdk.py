@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
-from gateway.dialects.mcp_tools import TOOLS, ToolError
+from gateway.dialects.mcp_tools import TOOLS, Tool, ToolError
 from gateway.values import Json
 
 NAME: Final = "mcp-background-job"  # as the original calls itself: clients may look for it
@@ -44,16 +44,7 @@ def make_server(call: Call) -> ASGIApp:
             return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
         return CallToolResult(content=[TextContent(text=text) for text in texts], structured_content=data)
 
-    listed = [
-        ListedTool(
-            name=tool.name,
-            title=tool.title,
-            description=tool.description,
-            input_schema=tool.input,
-            output_schema=dict(tool.output),
-        )
-        for tool in TOOLS.values()
-    ]
+    listed = [_listed(tool) for tool in TOOLS.values()]
     schemas = {tool.name: tool.input for tool in TOOLS.values()}
     server = Server(
         NAME,
@@ -72,6 +63,16 @@ def make_server(call: Call) -> ASGIApp:
             await manager.handle_request(scope, receive, send)
 
     return serve
+
+
+def _listed(tool: Tool) -> ListedTool:
+    return ListedTool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=tool.input,
+        output_schema=dict(tool.output),
+    )
 
 
 def _quieten() -> None:

@@ -145,6 +145,10 @@ class Logbook:
         """Whether the last transaction failed."""
         return self.log.trouble is not None
 
+    def wal_size(self) -> int:
+        """Bytes of the write-ahead file."""
+        return Path(f"{self.path}-wal").stat().st_size
+
     def sql(self, query: str, *parameters: Any) -> list[Any]:
         """What the file holds, as another program sees it."""
         with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as db:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.eventlog import codec
+from gateway.eventlog import codec, schema
 from gateway.eventlog.base import Outcome
 from gateway.job import Delete
 from gateway.record import Filter
@@ -131,6 +131,34 @@ async def read_in_every_way_without_lists(book: Logbook) -> None:
     )
 
 
+async def test_readers_do_not_let_the_write_ahead_file_grow(book: Logbook) -> None:
+    await book.append(*(entry(f"j{number}", create=True) for number in range(50)))
+    done = False
+
+    async def replay() -> None:
+        while not done:
+            await book.history(limit=100)
+
+    readers = [asyncio.create_task(replay()) for _ in range(4)]
+    for number in range(40):
+        await book.append(*(entry(f"j{job}", message=f"{number}{'x' * 8000}") for job in range(50)))
+    done = True
+    await asyncio.gather(*readers)
+    assert book.path.stat().st_size > 15e6
+    assert book.wal_size() < 8e6
+
+
+async def test_an_sqlite_with_the_wal_defect_is_named_in_the_log(
+    book: Logbook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for safe, told in (((99, 0, 0), True), ((3, 0, 0), False)):
+        monkeypatch.setattr(schema, "SAFE_VERSION", safe)
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            await book.reopen()
+        assert ("only this process may write or checkpoint" in caplog.text) == told
+
+
 # Large documents
 
 
@@ -157,6 +185,22 @@ async def test_a_job_of_many_tasks_stores_no_whole_document_for_each_change(book
         found = await book.log.at(("default", "a"), number + 1)
         assert found is not None
         assert found.document == said[number]
+
+
+@pytest.mark.soak
+async def test_a_job_of_a_thousand_tasks_stores_few_whole_documents(book: Logbook) -> None:
+    said = await tell_of_a_large_job(book, 1000)
+    ((stored, whole),) = book.sql("SELECT sum(length(body)), sum(base IS NULL) FROM records")
+    assert len(said) == 1 + 4 * 900
+    assert whole < len(said) / 50
+    assert stored < sum(map(len, said)) / 30
+    assert [record.document for record in await book.history()] == said
+    await book.say(state="succeeded")
+    book.clock.tick(10)
+    await book.tend(progress=1)
+    await book.crash()
+    assert next(iter(await book.history())).document == said[0]
+    assert book.sql("SELECT count(*) FROM records") == [(2,)]
 
 
 async def test_a_large_job_is_the_same_after_a_restart_and_goes_on_folding(book: Logbook) -> None:

@@ -196,7 +196,9 @@ def test_a_wait_that_makes_no_sense_is_refused(argument: dict[str, Any], text: s
 
 
 @relaxed
-@given(st.sampled_from(list(TOOLS)), st.dictionaries(st.sampled_from(["job_id", "timeout_s", "until", "x"]), WILD))
+@given(
+    st.sampled_from(list(TOOLS)), st.dictionaries(st.sampled_from(["job_id", "timeout_s", "until", "after", "x"]), WILD)
+)
 def test_a_tool_takes_what_its_schema_permits_and_nothing_else(name: str, arguments: dict[str, Any]) -> None:
     permitted = Draft202012Validator(TOOLS[name].input).is_valid(arguments)
     try:

@@ -278,10 +278,24 @@ async def test_a_wait_returns_at_the_next_change(client: httpx.AsyncClient, era:
     wait = asyncio.create_task(tool(client, "wait_for_job", era, job_id="a", timeout_s=30))
     await until_waiting(client, 1)
     await report(client, progress=45, step="validating", message="2 of 4")
+    position = (await client.get("/v1/jobs/a")).json()["position"]
     assert (await asyncio.wait_for(wait, WAIT)).data == {
-        "changed": True, "status": "running", "state": "running", "progress": 45.0, "step": "validating",
-        "message": "2 of 4", "error": None,
+        "changed": True, "position": position, "status": "running", "state": "running", "progress": 45.0,
+        "step": "validating", "message": "2 of 4", "error": None,
     }  # fmt: skip
+
+
+async def test_no_change_between_two_waits_is_missed(client: httpx.AsyncClient) -> None:
+    await create(client)
+    first = (await tool(client, "wait_for_job", job_id="a", timeout_s=0)).data
+    await report(client, state="running")
+    second = (await tool(client, "wait_for_job", job_id="a", after=first["position"])).data
+    assert (second["changed"], second["state"]) == (True, "running")
+    wait = asyncio.create_task(tool(client, "wait_for_job", job_id="a", after=second["position"]))
+    await until_waiting(client, 1)
+    await report(client, state="succeeded")
+    assert (await wait).data["state"] == "succeeded"
+    assert (await tool(client, "wait_for_job", job_id="a", after="of another life")).data["changed"]
 
 
 @both

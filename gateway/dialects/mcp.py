@@ -110,6 +110,7 @@ class Mcp(Translator):
     def news(self, job: Job) -> dict[str, Json]:
         """What `wait_for_job` tells of the job."""
         return {
+            "position": job.position,
             **self.status(job),
             "state": job.state,
             "progress": job.progress,
@@ -206,7 +207,7 @@ class Mcp(Translator):
             standing = await _standing(gateway, workspace, arguments["job_id"])
             if not standing.job.terminal:
                 outcome = await gateway.wish(*standing.job.key, "cancel", by=ANONYMOUS)
-                standing = await _later(gateway, outcome.standing, KILL_PATIENCE, "end")
+                standing = await _later(gateway, outcome.standing, KILL_PATIENCE)
                 if not standing.job.terminal or standing.job.state is State.CANCELLED:
                     word = "killed"  # or will be: the wish stands
         except (JobNotFound, JobDeleted):
@@ -216,16 +217,18 @@ class Mcp(Translator):
         return _answer(dumps({"status": word}))
 
     async def _wait_for_job(self, gateway: Gateway, workspace: str, arguments: Mapping[str, Json]) -> _Answer:
-        before = await _standing(gateway, workspace, arguments["job_id"])
+        standing = await _standing(gateway, workspace, arguments["job_id"])
+        after = arguments.get("after", standing.job.position)
         if self._waiting >= MAX_WAITING:
             raise Unavailable(f"{MAX_WAITING} calls wait already; wait a little, then call again")
         self._waiting += 1
         try:
-            now = await _later(gateway, before, arguments.get("timeout_s", WAIT), arguments.get("until", "change"))
+            seconds, until = arguments.get("timeout_s", WAIT), arguments.get("until", "change")
+            job = (await _later(gateway, standing, seconds, None if until == "end" else after)).job
         finally:
             self._waiting -= 1
-        news = self.rendered(now.job, "news", lambda job: dumps(self.news(job)))
-        changed = b"true" if now.last != before.last else b"false"
+        news = self.rendered(job, "news", lambda job: dumps(self.news(job)))
+        changed = b"false" if job.position == after else b"true"
         return _answer(b'{"changed":' + changed + b"," + news[1:])
 
 
@@ -267,11 +270,11 @@ async def _standing(gateway: Gateway, workspace: str, job_id: str) -> Standing:
     return gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
 
 
-async def _later(gateway: Gateway, standing: Standing, seconds: float, until: str) -> Standing:
-    """The job once it has changed or ended; as it still is after so many seconds, or when the gateway shuts down."""
-    before = standing.last
+async def _later(gateway: Gateway, standing: Standing, seconds: float, after: str | None = None) -> Standing:
+    """The job once it has ended, or is past the position `after` where one is given; as it still is after so many
+    seconds, or when the gateway shuts down."""
     end = asyncio.get_running_loop().time() + seconds
-    while not standing.job.terminal and (until == "end" or standing.last == before):
+    while not standing.job.terminal and after in (None, standing.job.position):
         left = end - asyncio.get_running_loop().time()
         if left <= 0:
             break

@@ -99,7 +99,8 @@ _SUMMARY: Final = _object(
 _NEWS: Final = _object(
     "Output from wait tool.",
     {
-        "changed": {"description": "Whether the job changed during the wait", "type": "boolean"},
+        "changed": {"description": "Whether the job changed since `after`, or during the wait", "type": "boolean"},
+        "position": {"description": "The place of this in the job's history, for `after`", "type": "string"},
         "status": STATUS,
         "state": {
             "description": "The same in more detail: running covers waiting, pausing and ending, too",
@@ -161,7 +162,7 @@ TOOLS: Final = {
             "Wait For Job",
             "Wait until a background job changes or ends, and get its status then.\n\n"
             "Call this instead of get_job_status again and again. It returns at once for a job that has ended,\n"
-            "and with changed=false when the time is over: then call it again.",
+            "and with changed=false when the time is over: then call it again, with the position it gave as after.",
             {
                 **_job_id("wait for"),
                 "timeout_s": {
@@ -176,6 +177,10 @@ TOOLS: Final = {
                     "type": "string",
                     "enum": ["change", "end"],
                     "default": "change",
+                },
+                "after": {
+                    "description": "The position of the answer before, so that no change in between is missed",
+                    "type": "string",
                 },
             },
             ("job_id",),

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 julep: Any = importlib.import_module("julep")  # by name: it is in this client's environment, not in that of the tests
@@ -44,7 +45,7 @@ def failed(error: Any) -> dict[str, Any]:
     return {"error": type(error).__name__, "code": getattr(error, "status_code", None), "body": error.body}
 
 
-ASKED = {"get": get, "get_async": get_async}
+ASKED: dict[str, Callable[..., dict[str, Any]]] = {"get": get, "get_async": get_async}
 for line in sys.stdin:
     request = json.loads(line)
     print(json.dumps(ASKED[request.pop("do")](**request)), flush=True)

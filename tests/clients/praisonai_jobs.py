@@ -49,7 +49,7 @@ def handle(base: str, job: str, method: str, **arguments: Any) -> dict[str, Any]
 
 logging.disable()
 os.environ["COLUMNS"] = "200"  # or its tables cut the ids short
-ASKED = {"command": command, "handler": handler, "handle": handle}
+ASKED: dict[str, Callable[..., dict[str, Any]]] = {"command": command, "handler": handler, "handle": handle}
 for line in sys.stdin:
     request = json.loads(line)
     print(json.dumps(ASKED[request.pop("do")](**request)), flush=True)

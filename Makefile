@@ -14,7 +14,7 @@ run: .venv/run.stamp  ## start the gateway on http://127.0.0.1:8000 and run a re
 	@$(BIN)/python -m gateway.demo
 
 test: .venv/dev.stamp $(CLIENTS)  ## run the tests, with branch coverage (at least 95 %)
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --cov --cov-report=term
 
 check: .venv/dev.stamp  ## ruff, mypy --strict, and the test that holds the layers
 	$(BIN)/ruff check gateway tests

@@ -1,4 +1,4 @@
-"""The response that carries a subscription over ASGI; with `base`, the only file that imports sse-starlette.
+"""The response that carries a subscription over ASGI; with `pipe`, the only file that imports sse-starlette.
 
 It derives from `EventSourceResponse`, whose headers and HEAD it keeps. What it overrides is the task group for each
 connection: here one task waits for the reader to leave, and everything is written by the hub, or by the subscription's

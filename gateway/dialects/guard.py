@@ -26,7 +26,7 @@ DEFAULT_PORTS: Final[Mapping[str, str]] = {"http": ":80", "https": ":443"}
 PREFLIGHT: Final[Mapping[str, str]] = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
     "Access-Control-Allow-Headers": "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, "
-    "If-None-Match, Last-Event-ID, Prefer, X-API-Key",
+    "If-None-Match, Last-Event-ID, Mcp-Method, Mcp-Name, Mcp-Protocol-Version, Mcp-Session-Id, Prefer, X-API-Key",
     "Access-Control-Max-Age": "600",  # seconds; browsers cut what is longer
 }
 EXPOSED: Final = "ETag, Idempotent-Replayed, Last-Modified, Location, Preference-Applied, Retry-After"

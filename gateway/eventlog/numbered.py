@@ -12,7 +12,7 @@ from typing import Final
 from gateway.eventlog import queries
 from gateway.eventlog.base import Standing
 from gateway.eventlog.queries import plans
-from gateway.eventlog.sqlite import SqliteLog, reading_errors
+from gateway.eventlog.sqlite import SqliteLog
 from gateway.record import MAX_OFFSET, Filter
 
 _LISTS: Final = (
@@ -26,8 +26,7 @@ _NO_LIMIT: Final = -1  # as SQLite's LIMIT has it
 
 async def count(log: SqliteLog, match: Filter) -> int:
     """How many jobs match; `match.jobs` is not looked at."""
-    with reading_errors():
-        return await log._reading._read(lambda db: _count(db, match))
+    return await log.look(lambda db: _count(db, match))
 
 
 async def numbered(log: SqliteLog, match: Filter, page: int, size: int) -> tuple[Sequence[Standing], int]:
@@ -41,8 +40,7 @@ async def numbered(log: SqliteLog, match: Filter, page: int, size: int) -> tuple
         return total, _before(db, match, skip) if 0 < skip < total else None
 
     skip = (page - 1) * size
-    with reading_errors():
-        total, before = await log._reading._read(place)
+    total, before = await log.look(place)
     if skip >= total:
         return (), total
     return (await log.jobs(match, before, size)).standings, total

@@ -81,7 +81,7 @@ class Reading:
                 return self._page(db, db.execute(_READ_JOB, (rows[0], after, until, limit)), until, match, limit)
             return self._page(db, _of_jobs(db, rows, after, until), until, match, limit)
 
-        return await self._read(page)
+        return await self.read(page)
 
     async def at(self, row: int, moment: int, by_time: bool) -> Record | None:
         """The newest record of a job at or before an offset, or a time in ms."""
@@ -91,7 +91,7 @@ class Reading:
                 return self._record(found, whole(db, found[3], found[0], found[4], found[6]))
             return None
 
-        return await self._read(newest)
+        return await self.read(newest)
 
     async def standing(self, workspace: str, job_id: str) -> tuple[HotJob, int] | None:
         """A job by id or alias, and the head of that read."""
@@ -101,12 +101,12 @@ class Reading:
                 return hot_job(db, row), row[9]
             return None
 
-        return await self._read(standing)
+        return await self.read(standing)
 
     async def rows(self, keys: Iterable[tuple[str, str]]) -> list[int]:
         """The rows of the jobs that exist, each once."""
         wanted = orjson.dumps(list(keys)).decode()
-        return await self._read(lambda db: sorted({row[0] for row in db.execute(BY_IDENTITIES, (wanted,))}))
+        return await self.read(lambda db: sorted({row[0] for row in db.execute(BY_IDENTITIES, (wanted,))}))
 
     async def jobs(self, match: Filter, before: int, limit: int) -> JobPage:
         """The newest jobs that match and whose first record lies before an offset; looks for one more than `limit`."""
@@ -114,16 +114,17 @@ class Reading:
         def listed(db: sqlite3.Connection) -> tuple[list[Standing], int]:
             return _listed(db, match, before, limit + 1), db.execute(HEAD).fetchone()[0]
 
-        standings, head = await self._read(listed)
+        standings, head = await self.read(listed)
         shown = standings[:limit]
         more = self._extent.position(shown[-1].first) if len(standings) > limit else None
         return JobPage(shown, more, head, len(standings))
 
     async def leased(self) -> list[Job]:
         """Unfinished jobs that have a lease."""
-        return await self._read(lambda db: [_job(whole(db, *row)) for row in db.execute(_LEASED).fetchall()])
+        return await self.read(lambda db: [_job(whole(db, *row)) for row in db.execute(_LEASED).fetchall()])
 
-    async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """What `work` finds at one moment, in the thread of a connection."""
         async with self._connection() as connection:
             return await call(connection, lambda db: _at_one_moment(db, work))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import aiosqlite
 
@@ -23,6 +24,8 @@ FOLLOW_PAGE = 512  # records
 
 _FLOOR = "SELECT value FROM meta WHERE name = 'floor'"
 _NEWEST = "SELECT coalesce((SELECT time FROM records ORDER BY offset DESC LIMIT 1), 0)"
+
+_T = TypeVar("_T")
 
 
 class SqliteLog:
@@ -154,6 +157,11 @@ class SqliteLog:
         """See `base.EventLog.jobs`."""
         with reading_errors():
             return await self._reading.jobs(match, MAX_OFFSET if after is None else after, limit)
+
+    async def look(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """What `work` finds in the file at one moment; it reads, and takes little time."""
+        with reading_errors():
+            return await self._reading.read(work)
 
     async def leased(self) -> Sequence[Job]:
         """Unfinished jobs that have a lease."""

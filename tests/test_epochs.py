@@ -59,7 +59,9 @@ async def test_cursors_of_the_original_are_good_up_to_the_copys_end(book: Logboo
     assert [where(copy, cursor) for cursor in copies] == [11, 12, 13]
     before, after = await book.history(), await copy.history()
     assert [record.document for record in before[:10]] == [record.document for record in after[:10]]
+    epoch = epoch_at(copy, 14)
     await copy.reopen()
+    assert epoch_at(copy, 14) == epoch
     assert [where(copy, cursor) for cursor in copies] == [11, 12, 13], "only the first opening starts an epoch"
     await copy.close()
 

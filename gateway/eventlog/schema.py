@@ -28,7 +28,8 @@ APPLICATION_ID = 0x53476C67  # "SGlg": tells our files from those of other progr
 EPOCH_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 BUSY_MS = 5000  # how long a write waits for a foreign lock before its producers get 503
 CHECK_BELOW = 64 * 2**20  # bytes; a file up to this size is checked whole at the start, in well under a second
-WAL_LIMIT = 64 * 2**20  # bytes to which the WAL file is cut back after a checkpoint
+WAL_LIMIT = 16 * 2**20  # bytes of the WAL file from which it is cut back; SQLite by itself begins it anew at 4 MiB
+CUT_MS = 100  # how long a cut may wait for readers, while producers wait for it
 SAFE_VERSION = (3, 51, 3)
 
 TRANSACTION, CALL = "transaction", "call"
@@ -48,6 +49,9 @@ class BatchConnection(sqlite3.Connection):
     `executemany(CALL, [work])` calls work(connection): see `call`.
     """
 
+    _wal: Path | None = None
+    _cut_from = 0  # bytes
+
     def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
         if sql == CALL:
             for work in parameters:
@@ -66,7 +70,25 @@ class BatchConnection(sqlite3.Connection):
             if self.in_transaction:
                 self.execute("ROLLBACK")
             raise
+        self._cut()
         return self.cursor()
+
+    def _cut(self) -> None:
+        """Cut the WAL file back if it has grown. Readers that follow each other without a pause never let SQLite begin
+        it anew by itself. What fails here undoes nothing: the transaction is on disk, and the next one tries again."""
+        if self._wal is None:
+            self._wal = Path(f"{self.execute('PRAGMA database_list').fetchone()[2]}-wal")
+        size = self._wal.stat().st_size if self._wal.exists() else 0
+        if size <= max(self._cut_from, WAL_LIMIT):
+            return
+        self.execute(f"PRAGMA busy_timeout = {CUT_MS}")
+        try:
+            busy = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            busy = True
+            logger.warning("the WAL file can't be cut back: %s", error)
+        self.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        self._cut_from = 2 * size if busy else 0
 
 
 async def call(db: aiosqlite.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:

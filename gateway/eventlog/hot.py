@@ -12,6 +12,7 @@ from gateway.record import Position, alias_of
 
 HOT_BYTES = 12 * 2**20  # of documents; parsed each takes six times as much, and the process is to stay below 150 MiB
 FEED_RECORDS = 4096  # that wait for the follower in memory; it is there within milliseconds
+FEED_BYTES = 16 * 2**20  # of their documents
 HOT_JOBS = 20_000  # each costs about 1 KiB beside its document
 
 
@@ -116,14 +117,15 @@ class Feed:
 
     def __init__(self) -> None:
         self._pages: deque[RecordPage] = deque()
-        self._size = 0
+        self._records = self._bytes = 0
         self._fed = asyncio.Event()
 
     def put(self, page: RecordPage) -> None:
         """A commit's records."""
         self._pages.append(page)
-        self._size += len(page.records)
-        while self._size > FEED_RECORDS and len(self._pages) > 1:
+        self._records += len(page.records)
+        self._bytes += _bytes(page)
+        while (self._records > FEED_RECORDS or self._bytes > FEED_BYTES) and len(self._pages) > 1:
             self._drop()
         self._fed.set()
 
@@ -142,5 +144,10 @@ class Feed:
 
     def _drop(self) -> RecordPage:
         page = self._pages.popleft()
-        self._size -= len(page.records)
+        self._records -= len(page.records)
+        self._bytes -= _bytes(page)
         return page
+
+
+def _bytes(page: RecordPage) -> int:
+    return sum(len(record.document) for record in page.records)

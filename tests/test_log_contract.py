@@ -123,6 +123,14 @@ async def test_a_job_is_the_same_whether_it_is_in_memory_or_not(book: Logbook) -
     assert list(await book.log.leased()) == [said.standing.job]
 
 
+async def test_the_jobs_with_a_lease_are_those_that_have_one_now(book: Logbook) -> None:
+    await book.append(*(entry(job, create=True, state="running", lease=5) for job in "abc"), entry("d", create=True))
+    await book.append(entry("a", lease=None), entry("b", state="failed"), entry("d", lease=7))
+    for _ in range(2):
+        assert {job.id: job.lease for job in await book.log.leased()} == {"c": 5, "d": 7}
+        await book.reopen()
+
+
 # Entries
 
 

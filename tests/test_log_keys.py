@@ -72,6 +72,14 @@ async def test_a_refusal_is_not_kept(book: Logbook) -> None:
     assert not first.replayed
 
 
+async def test_a_refusal_is_not_kept_within_a_batch_either(book: Logbook) -> None:
+    await book.say(create=True, state="cancelling")
+    sent = entry(state="paused", key=key("k"))
+    answers = await book.append(sent, entry(state="unknown"), sent, sent)
+    assert [type(answer) for answer in answers] == [IllegalTransition, Outcome, Outcome, Outcome]
+    assert [answer.replayed for answer in answers if isinstance(answer, Outcome)] == [False, False, True]
+
+
 async def test_keys_are_scoped_by_the_job_under_all_its_names(book: Logbook) -> None:
     await book.append(entry(create=True), entry("b", create=True), entry("a", create=True, workspace="other"))
     first = await book.say(message="m", key=key("k"))

@@ -209,6 +209,15 @@ async def test_a_list_and_its_head_are_of_one_moment(book: Logbook) -> None:
         assert {standing.job.id: standing.document for standing in found.standings} == stand
 
 
+async def test_of_named_jobs_those_that_match_are_found_however_many_do_not(book: Logbook) -> None:
+    await book.append(*(entry(job, create=True, state="running" if job in "ac" else "pending") for job in "abcdefg"))
+    match = Filter(jobs=frozenset(("default", job) for job in "abcdefg"), states=frozenset([State.RUNNING]))
+    first = await book.log.jobs(match, None, 1)
+    assert ([standing.job.id for standing in first.standings], first.matched) == (["c"], 2)
+    second = await book.log.jobs(match, book.log.offset(Position.parse(first.next or "")), 1)
+    assert ([standing.job.id for standing in second.standings], second.next) == (["a"], None)
+
+
 async def test_an_empty_log_lists_nothing(book: Logbook) -> None:
     found = await book.log.jobs(Filter(), None, 10)
     assert (found.standings, found.next, found.head, found.matched) == ([], None, 0, 0)

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -164,14 +164,19 @@ def what_is_left(database: Path, name: str) -> Path:
 
 
 @asynccontextmanager
-async def a_book(folder: Path) -> AsyncIterator[Logbook]:
-    """A log in a folder; closed at the end."""
-    book = Logbook(folder / "status.db")
-    await book.open()
+async def opened(database: Path, new_epoch: bool = False) -> AsyncIterator[Logbook]:
+    """A log in a file; closed at the end, since a connection that stays open would keep the process from ending."""
+    book = Logbook(database)
+    await book.open(new_epoch)
     try:
         yield book
     finally:
         await book.close()
+
+
+def a_book(folder: Path) -> AbstractAsyncContextManager[Logbook]:
+    """A log in a folder; closed at the end."""
+    return opened(folder / "status.db")
 
 
 async def pages(book: Logbook, after: int, until: int) -> list[RecordPage]:

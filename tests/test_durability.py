@@ -22,7 +22,7 @@ from gateway.eventlog.base import Outcome
 from gateway.job import Delete
 from gateway.record import Filter
 from tests.log_writer import told
-from tests.logs import BOUND, Logbook, a_book, entry, key, what_is_left
+from tests.logs import BOUND, Logbook, a_book, entry, key, opened, what_is_left
 
 PAD = "x" * 20_000  # so that a disk is full after a few reports
 
@@ -114,13 +114,11 @@ async def test_a_torn_write_ahead_file_loses_its_end_and_nothing_else(book: Logb
     for number in range(8):
         cut = choose.randrange(sizes[10], sizes[-1])
         kept = max(count for count, size in enumerate(sizes, start=1) if size <= cut)
-        after = Logbook(torn(book.path, number, cut))
-        await after.open()
-        found = [record.document for record in await after.history()]
-        assert found == said[: len(found)]
-        assert len(found) == kept
-        assert (await after.say("new", create=True)).standing.last == kept + 1
-        await after.close()
+        async with opened(torn(book.path, number, cut)) as after:
+            found = [record.document for record in await after.history()]
+            assert found == said[: len(found)]
+            assert len(found) == kept
+            assert (await after.say("new", create=True)).standing.last == kept + 1
 
 
 async def test_an_offset_is_not_given_again_after_the_newest_records_are_gone(book: Logbook) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -15,7 +16,11 @@ from gateway.errors import LogUnusable
 from gateway.eventlog.backup import backup
 from gateway.eventlog.base import Unresumable
 from gateway.record import Position
-from tests.logs import BOUND, Logbook, a_book, entry, key, what_is_left
+from tests.logs import BOUND, Logbook, a_book, entry, key, opened, what_is_left
+
+
+class Opener(Protocol):
+    def __call__(self, path: Path, new_epoch: bool = False) -> Awaitable[Logbook]: ...
 
 
 @pytest.fixture
@@ -26,10 +31,11 @@ async def book(tmp_path: Path) -> AsyncIterator[Logbook]:
         yield book
 
 
-async def opened(path: Path, new_epoch: bool = False) -> Logbook:
-    copy = Logbook(path)
-    await copy.open(new_epoch)
-    return copy
+@pytest.fixture
+async def another() -> AsyncIterator[Opener]:
+    """Opens further logs, which are closed at the end."""
+    async with AsyncExitStack() as stack:
+        yield lambda path, new_epoch=False: stack.enter_async_context(opened(path, new_epoch))
 
 
 def epoch_at(book: Logbook, offset: int) -> str:
@@ -44,10 +50,12 @@ def where(book: Logbook, cursor: str) -> int | str:
         return error.reason
 
 
-async def test_cursors_of_the_original_are_good_up_to_the_copys_end(book: Logbook, tmp_path: Path) -> None:
+async def test_cursors_of_the_original_are_good_up_to_the_copys_end(
+    book: Logbook, tmp_path: Path, another: Opener
+) -> None:
     await asyncio.to_thread(backup, str(book.path), str(tmp_path / "copy.db"))
     originals = [(await book.say("j1", message=str(number))).standing.job.position for number in range(3)]
-    copy = await opened(tmp_path / "copy.db")
+    copy = await another(tmp_path / "copy.db")
     assert copy.log.head == 10
     copies = [(await copy.say("j1", message=f"copy {number}")).standing.job.position for number in range(3)]
     assert set(originals).isdisjoint(copies)
@@ -63,33 +71,29 @@ async def test_cursors_of_the_original_are_good_up_to_the_copys_end(book: Logboo
     await copy.reopen()
     assert epoch_at(copy, 14) == epoch
     assert [where(copy, cursor) for cursor in copies] == [11, 12, 13], "only the first opening starts an epoch"
-    await copy.close()
 
 
-async def test_a_copy_of_a_copy_is_a_third_log(book: Logbook, tmp_path: Path) -> None:
+async def test_a_copy_of_a_copy_is_a_third_log(book: Logbook, tmp_path: Path, another: Opener) -> None:
     await asyncio.to_thread(backup, str(book.path), str(tmp_path / "one.db"))
     await asyncio.to_thread(backup, str(tmp_path / "one.db"), str(tmp_path / "unopened.db"))
-    one = await opened(tmp_path / "one.db")
+    one = await another(tmp_path / "one.db")
     said = (await one.say("j1", message="one")).standing.job.position
     await asyncio.to_thread(backup, str(one.path), str(tmp_path / "two.db"))
     later = (await one.say("j1", message="later")).standing.job.position
-    two, unopened = await opened(tmp_path / "two.db"), await opened(tmp_path / "unopened.db")
+    two, unopened = await another(tmp_path / "two.db"), await another(tmp_path / "unopened.db")
     assert (where(two, said), where(two, later)) == (11, "ahead")
     assert (where(unopened, said), where(unopened, book.log.position(10))) == ("foreign", 10)
     assert len({epoch_at(log, 10_000) for log in (book, one, two, unopened)}) == 4
-    for log in (one, two, unopened):
-        await log.close()
 
 
-async def test_a_plain_copy_gets_a_new_epoch_when_it_is_asked_for(book: Logbook) -> None:
-    copy = await opened(what_is_left(book.path, "plain.db"), new_epoch=True)
+async def test_a_plain_copy_gets_a_new_epoch_when_it_is_asked_for(book: Logbook, another: Opener) -> None:
+    copy = await another(what_is_left(book.path, "plain.db"), new_epoch=True)
     beyond = (await book.say("j1", message="beyond")).standing.job.position
     assert where(copy, beyond) == "ahead"
     assert where(copy, book.log.position(10)) == 10
     assert (await copy.say("j1", message="x")).standing.job.position != beyond
     await copy.reopen()
     assert len({epoch_at(copy, 10), epoch_at(copy, 11)}) == 2
-    await copy.close()
 
 
 async def test_a_log_that_is_only_closed_and_opened_keeps_its_epoch(book: Logbook) -> None:
@@ -114,7 +118,7 @@ async def test_epochs_without_a_record_leave_no_trace_in_the_old_ones(book: Logb
 # Copies
 
 
-async def test_a_copy_made_while_reports_are_written_is_whole(book: Logbook, tmp_path: Path) -> None:
+async def test_a_copy_made_while_reports_are_written_is_whole(book: Logbook, tmp_path: Path, another: Opener) -> None:
     done = False
     said: list[bytes] = [record.document for record in await book.history()]
 
@@ -139,25 +143,23 @@ async def test_a_copy_made_while_reports_are_written_is_whole(book: Logbook, tmp
     for number in range(5):
         with closing(sqlite3.connect(tmp_path / f"copy{number}.db")) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        copy = await opened(tmp_path / f"copy{number}.db")
+        copy = await another(tmp_path / f"copy{number}.db")
         ends.append(copy.log.head)
         assert [record.document for record in await copy.history()] == said[: copy.log.head]
         assert (await copy.say("j1", message="goes on")).made
-        await copy.close()
     assert ends == sorted(set(ends))
     assert ends[-1] <= book.log.head
 
 
-async def test_a_copy_of_a_log_that_nobody_writes_is_whole(book: Logbook, tmp_path: Path) -> None:
+async def test_a_copy_of_a_log_that_nobody_writes_is_whole(book: Logbook, tmp_path: Path, another: Opener) -> None:
     await book.say("j1", message="m", key=key("k"))
     killed = what_is_left(book.path, "killed.db")
     await book.close()
     for number, path in enumerate((book.path, killed)):
         backup(str(path), str(tmp_path / f"copy{number}.db"))
-        copy = await opened(tmp_path / f"copy{number}.db")
+        copy = await another(tmp_path / f"copy{number}.db")
         assert (await copy.say("j1", message="m", key=key("k"))).replayed
         assert copy.log.head == 11
-        await copy.close()
     await book.open()
 
 
@@ -198,12 +200,11 @@ async def test_what_is_no_log_or_is_corrupt_is_not_copied(book: Logbook, tmp_pat
     await book.open()
 
 
-async def test_what_an_earlier_copy_left_behind_is_no_hindrance(book: Logbook, tmp_path: Path) -> None:
+async def test_what_an_earlier_copy_left_behind_is_no_hindrance(book: Logbook, tmp_path: Path, another: Opener) -> None:
     part = tmp_path / "copy.db.part"
     part.write_text("left by a copy that was killed")
     await asyncio.to_thread(backup, str(book.path), str(tmp_path / "copy.db"))
     assert not part.exists()
     shutil.copy(tmp_path / "copy.db", tmp_path / "again.db")
-    copy = await opened(tmp_path / "again.db")
+    copy = await another(tmp_path / "again.db")
     assert copy.log.head == 10
-    await copy.close()

@@ -117,10 +117,12 @@ def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         folder: Path = tmp_path_factory.mktemp("crowd")
         opening = BOOKS[request.param](folder)
         crowd = Crowd(runner, runner.run(opening.__aenter__()))
-        runner.run(fill(crowd))
-        assert len(crowd.deleted) > 5
-        yield crowd
-        runner.run(opening.__aexit__(None, None, None))
+        try:
+            runner.run(fill(crowd))
+            assert len(crowd.deleted) > 5
+            yield crowd
+        finally:
+            runner.run(opening.__aexit__(None, None, None))
 
 
 def some(values: Any) -> st.SearchStrategy[frozenset[Any]]:

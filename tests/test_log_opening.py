@@ -16,7 +16,7 @@ import pytest
 from gateway.errors import LogUnusable
 from gateway.eventlog import schema
 from gateway.eventlog.sqlite import SqliteLog
-from tests.logs import BOUND, Logbook, a_book, entry
+from tests.logs import BOUND, a_book, entry, opened
 from tests.processes import run_cli
 
 PAGE = 4096  # bytes, SQLite's default
@@ -124,14 +124,12 @@ def test_an_empty_file_becomes_a_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b.db", "ä?x=1.db", "100%.db", "#1.db", "file:x.db"])
 async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
-    book = Logbook(tmp_path / name)
-    await book.open()
-    said = await book.say(create=True)
-    await book.reopen()
-    read = await book.log.standing("default", "a")
-    assert read is not None
-    assert read[0] == said.standing
-    await book.close()
+    async with opened(tmp_path / name) as book:
+        said = await book.say(create=True)
+        await book.reopen()
+        read = await book.log.standing("default", "a")
+        assert read is not None
+        assert read[0] == said.standing
     assert name in {path.name for path in book.path.parent.iterdir()}
 
 

@@ -18,7 +18,7 @@ from gateway.errors import LogUnusable
 from gateway.eventlog import schema
 from gateway.eventlog.schema import migrations
 from gateway.eventlog.sqlite import SqliteLog
-from tests.logs import Logbook, a_book, entry
+from tests.logs import a_book, entry, opened
 
 ROOT = Path(__file__).parent.parent
 SLOW = """
@@ -47,12 +47,8 @@ async def make(folder: Path) -> Path:
 
 async def read(database: Path) -> list[bytes]:
     """The documents of all records."""
-    book = Logbook(database)
-    await book.open()
-    try:
+    async with opened(database) as book:
         return [record.document for record in await book.history()]
-    finally:
-        await book.close()
 
 
 async def test_the_schema_of_a_new_file_is_the_sum_of_the_numbered_scripts(tmp_path: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
+import hypercorn
+import hypercorn.asyncio
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 
 from gateway.app import create_app
 from gateway.settings import Settings
@@ -17,9 +22,16 @@ from tests.streams import BOUND, frames_in
 
 
 @asynccontextmanager
-async def served(folder: Path, http: str) -> AsyncIterator[str]:
-    """The app under an unmodified uvicorn; its address."""
+async def served(folder: Path, name: str) -> AsyncIterator[str]:
+    """The app under an unmodified server; its address."""
     app = create_app(Settings(database=str(folder / "status.db"), heartbeat=0.2))
+    serving = under_hypercorn(app) if name == "hypercorn" else under_uvicorn(app, name)
+    async with serving as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def under_uvicorn(app: Starlette, http: str) -> AsyncIterator[int]:
     config = uvicorn.Config(app, port=0, http=http, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())
@@ -27,13 +39,34 @@ async def served(folder: Path, http: str) -> AsyncIterator[str]:
         while not server.started:
             await asyncio.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         await asyncio.wait_for(task, BOUND * 2)
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@asynccontextmanager
+async def under_hypercorn(app: Starlette) -> AsyncIterator[int]:
+    """Its `send` writes before it waits, so a second try after one that would block would say everything twice."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = hypercorn.Config()
+    config.bind = [f"fd://{listener.fileno()}"]
+    config.graceful_timeout = 1
+    config.errorlog = None
+    ending = asyncio.Event()
+    task = asyncio.create_task(hypercorn.asyncio.serve(cast(Any, app), config, shutdown_trigger=ending.wait))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        ending.set()
+        await asyncio.wait_for(task, BOUND * 2)
+        listener.detach()  # the server has closed it
+
+
+SERVERS = ("h11", "httptools", "hypercorn")
+
+
+@pytest.mark.parametrize("http", SERVERS)
 async def test_a_stream_over_plain_asgi_shows_every_transition_and_ends(tmp_path: Path, http: str) -> None:
     async with served(tmp_path, http) as url, httpx.AsyncClient(base_url=url, timeout=BOUND) as client:
         await client.post("/v1/jobs", json={"id": "a", "state": "running"})
@@ -54,7 +87,7 @@ async def test_a_stream_over_plain_asgi_shows_every_transition_and_ends(tmp_path
         assert versions == list(range(versions[0], 5))
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", SERVERS)
 async def test_heartbeats_and_lost_readers_work_over_plain_asgi(tmp_path: Path, http: str) -> None:
     async with served(tmp_path, http) as url, httpx.AsyncClient(base_url=url, timeout=BOUND) as client:
         await client.post("/v1/jobs", json={"id": "a", "state": "running"})

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.processes import serving
 from tests.streams import frames_in
@@ -54,6 +55,7 @@ class Reader:
         return int(re.findall(rb"retry: (\d+)\n\n", self.body)[-1]) / 1000
 
 
+@pytest.mark.soak
 async def test_a_thousand_readers_live_through_a_restart_and_return_spread_over_seconds(tmp_path: Path) -> None:
     with serving(tmp_path / "status.db") as server:
         async with asyncio.timeout(BOUND), httpx.AsyncClient(base_url=server.url, timeout=BOUND) as client:

@@ -370,6 +370,7 @@ BOMBS = [
 
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=["lists", "objects", "numbers", "brackets"])
+@pytest.mark.soak  # it is timed, and other tests run beside it in make test
 async def test_a_body_made_to_be_slow_does_not_hold_the_loop(client: httpx.AsyncClient, bomb: bytes) -> None:
     assert len(bomb) <= MAX_BODY
     late = [0.0]

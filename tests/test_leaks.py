@@ -58,6 +58,7 @@ async def until_empty(gateway: Gateway) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.soak
 async def test_a_thousand_readers_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> None:
     await cycles(tmp_path, 1000)
 

@@ -90,10 +90,13 @@ class Logbook:
     async def close(self) -> None:
         """Write what waits, and close the file; harmless if it is closed."""
         if self.writing is not None:
+            writing, self.writing = self.writing, None
             self.log.stop_writing()
-            await asyncio.wait_for(self.writing, BOUND)
+            done, _ = await asyncio.wait([writing], timeout=BOUND)
             await self.log.close()
-            self.writing = None
+            assert done, "the log never came to the end of what waited"
+            if not writing.cancelled():
+                writing.result()
 
     async def reopen(self, new_epoch: bool = False) -> None:
         """Close in order, and open again."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gateway import leases
+from gateway.errors import GatewayError
 from gateway.eventlog import schema
 from gateway.eventlog.base import Outcome
 from gateway.job import Job, Wish
@@ -215,27 +216,33 @@ async def test_what_was_heard_before_the_watch_began_counts(tmp_path: Path, time
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_marks_that_could_not_be_written_come_later_unless_the_job_is_heard_of(watch: Watch) -> None:
+async def test_marks_that_could_not_be_written_come_later_unless_the_job_is_heard_of(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for job in "ab":
         await watch.say(job, create=True, state="running", lease=60)
-    refused = asyncio.Event()
+    refused, heard = asyncio.Event(), asyncio.Event()
     append = watch.book.log.append
 
-    async def append_and_tell(entries: Any) -> list[Outcome | Any]:
+    async def append_slowly(entries: Any) -> list[Outcome | GatewayError]:
         try:
             return await append(entries)
-        finally:
+        except GatewayError:
             refused.set()
+            await heard.wait()
+            raise
 
-    watch.book.log.append = append_and_tell  # type: ignore[method-assign]  # only to know when it has been tried
-    await watch.book.log._db.execute_fetchall("PRAGMA query_only = ON")
-    watch.time.now += 60
-    await asyncio.wait_for(refused.wait(), BOUND)
-    await watch.book.log._db.execute_fetchall("PRAGMA query_only = OFF")
-    assert await watch.marks() == []
-    await watch.say("b", progress=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(watch.book.log, "append", append_slowly)
+        await watch.book.log._db.execute_fetchall("PRAGMA query_only = ON")
+        watch.time.now += 60
+        await asyncio.wait_for(refused.wait(), BOUND)
+        await watch.book.log._db.execute_fetchall("PRAGMA query_only = OFF")
+        assert await watch.marks() == []
+        await watch.say("b", progress=1)
+        heard.set()
     await watch.look(leases.AGAIN_SECONDS)
     await watch.until_stalled("a")
     assert not await watch.is_stalled("b")
-    await watch.look(60)
+    await watch.look(60 - leases.AGAIN_SECONDS)
     await watch.until_stalled("b")

@@ -182,5 +182,3 @@ async def test_whoever_waits_is_told_when_the_writer_dies(book: Logbook) -> None
     assert isinstance(answer, GatewayError)
     with pytest.raises(Unavailable):
         await book.log.append([entry(message="y")])
-    await book.log.close()
-    book.writing = None

@@ -141,6 +141,20 @@ def test_what_is_no_place_for_a_file_is_refused(tmp_path: Path, monkeypatch: pyt
     assert "local file system" in refused(":memory:")
 
 
+def test_what_cannot_be_opened_at_all_starts_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could outlive the event loop, and would then end with a traceback behind the one line."""
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def started_too(thread: threading.Thread) -> None:
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", started_too)
+    assert "can't be opened" in refused(tmp_path)
+    assert started == []
+
+
 # One process writes
 
 

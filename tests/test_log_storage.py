@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from gateway.eventlog import schema
+from gateway.errors import Unavailable
+from gateway.eventlog import schema, writer
+from gateway.eventlog.base import Outcome
+from gateway.eventlog.schema import TRANSACTION
 from gateway.job import Delete
 from gateway.record import Filter
 from gateway.report import State
-from tests.logs import BOUND, Logbook, a_book, entry, key
+from tests.logs import BOUND, Logbook, a_book, entry, key, pages
 
 # Statements may scan these: they hold only what is looked for, or a request's own values.
 FINE = re.compile(
@@ -179,6 +182,66 @@ async def test_an_sqlite_with_the_wal_defect_is_named_in_the_log(
         with caplog.at_level("INFO"):
             await book.reopen()
         assert ("only this process may write or checkpoint" in caplog.text) == told
+
+
+# Faults
+
+
+async def fail(book: Logbook, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> None:
+    """Send a report whose transaction fails, before or after SQLite has done it: the one who asked can't tell which."""
+    write = book.log._db.executemany
+
+    async def executemany(sql: str, parameters: Any) -> Any:
+        done = await write(sql, parameters) if after or sql != TRANSACTION else None
+        if sql == TRANSACTION:
+            raise sqlite3.OperationalError("disk I/O error")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(book.log._db, "executemany", executemany)
+        with pytest.raises(Unavailable):
+            await book.say(message="m", key=key("k"))
+    assert book.is_troubled()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not written", "written"])
+async def test_whether_a_failed_commit_is_on_disk_is_for_the_file_to_say(
+    book: Logbook, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    await book.append(entry(create=True), entry("b", create=True))
+    await fail(book, monkeypatch, after=after)
+    assert book.log.head == (3 if after else 2)
+    again = await book.say(message="m", key=key("k"))
+    assert (again.replayed, again.standing.last) == (after, 3)
+    assert (await book.say("c", create=True)).standing.last == 4
+    assert (await book.say(message="n")).standing.job.version == 3
+    assert not book.is_troubled()
+    followed = [record.offset for page in await pages(book, 0, 5) for record in page.records]
+    assert followed == [record.offset for record in await book.history()] == [1, 2, 3, 4, 5]
+
+
+async def test_a_transaction_of_which_one_statement_fails_is_undone_at_once(book: Logbook) -> None:
+    insert = ("INSERT INTO meta VALUES (?, 1)", [("x",), ("y",), ("x",)])
+    with pytest.raises(sqlite3.IntegrityError):
+        await book.log._db.executemany(TRANSACTION, [("BEGIN IMMEDIATE", [()]), insert, ("COMMIT", [()])])
+    assert not book.log._db.in_transaction
+    assert book.sql("SELECT name FROM meta") == [("floor",)]
+
+
+async def test_an_answer_that_cannot_be_read_again_takes_nothing_back_from_the_others(
+    book: Logbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await book.append(entry(create=True, key=key("k")), entry("b", create=True))
+
+    def unreadable(*_: object) -> Any:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "replayed", unreadable)
+        answers = await book.append(entry("b", message="m"), entry(create=True, key=key("k")))
+    assert [type(answer) for answer in answers] == [Outcome, Unavailable]
+    assert (await book.say(create=True, key=key("k"))).replayed
+    assert [record.job.message for record in await book.history()] == [None, None, "m"]
 
 
 # What is kept in memory

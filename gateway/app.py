@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.dialects.base import DIALECT, Dialect
 from gateway.dialects.canonical import Canonical
+from gateway.dialects.direct import Direct
 from gateway.dialects.guard import Guard
 from gateway.dialects.julep import Julep
 from gateway.dialects.mcp import Mcp
@@ -86,9 +87,13 @@ def create_app(settings: Settings | None = None, dialects: tuple[type[Dialect], 
     def dialect_at(path: str) -> Dialect:
         return next((dialect for dialect in spoken if f"{path}/".startswith(f"{dialect.prefix}/")), site)
 
+    routes = [*(dialect.mount(gateway) for dialect in spoken), *site.routes(gateway)]
     app = Starlette(
-        routes=[*(dialect.mount(gateway) for dialect in spoken), *site.routes(gateway)],
-        middleware=[Middleware(Guard, settings=settings, dialect_at=dialect_at, running=lambda: life.running)],
+        routes=routes,
+        middleware=[
+            Middleware(Guard, settings=settings, dialect_at=dialect_at, running=lambda: life.running),
+            Middleware(Direct, routes=routes),
+        ],
         exception_handlers={Exception: _failed},
         lifespan=life.span,
     )

@@ -1,27 +1,28 @@
 """One HTTP connection. Law: what is used of uvicorn beyond its documentation stands here and in server.py alone.
 
 Over uvicorn's own connection it bounds the request head, answers HTTP/1.0 without chunks, and gives each request the
-ASGI extension `status_gateway.write`, by which the hub writes to a stream without a task of its own. Under another
-server, or a uvicorn that was not tried, the extension is absent and the same streams run over plain ASGI.
+ASGI extension `status_gateway.write`, by which a stream parks its connection: the app returns, and the hub writes to
+the socket. Under another server, or a uvicorn that was not tried, the extension is absent and the same streams run over
+plain ASGI.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import functools
 import logging
+import os
+import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, Protocol
 
 import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway.dialects.sse import EXTENSION
+from gateway.dialects.sse import EXTENSION, Opener
 from gateway.errors import GatewayError, HeadTooLarge, InvalidRequest
+from gateway.parked import Home, Parked
 
-TRIED_UVICORN: Final = ((0, 50), (0, 56))  # from, and before: the releases whose inside was read; see pyproject.toml
 MAX_HEAD: Final = 16 * 1024  # bytes of a request head; httptools itself would take any number
 MAX_FIELDS: Final = 100  # header fields; browsers send about 20
 HEAD_TIMEOUT: Final = 10.0  # seconds for a whole head: whoever trickles one holds a connection for nothing
@@ -31,46 +32,104 @@ _log = logging.getLogger(__name__)
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Scope]]
 _Send = Callable[[_Scope], Awaitable[None]]
+_Start = tuple[int, list[tuple[bytes, bytes]]]  # status and header fields
 
 
-@functools.lru_cache(maxsize=4)
-def _chunk(data: bytes) -> bytes:
-    """One HTTP chunk. The hub hands the same bytes to thousands in a row: they are framed for the first only."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+class Late(Protocol):
+    """A connection that is waited for; `late`: its time is over."""
+
+    def late(self) -> None: ...
+
+
+class Patience:
+    """Time limits of connections that all have equally long, so that one timer serves them: the first is due first."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._seconds = seconds
+        self._due: dict[Late, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, connection: Late) -> None:
+        """From now on its time runs; it ran already if it was waited for."""
+        loop = asyncio.get_running_loop()
+        due = self._due.setdefault(connection, loop.time() + (self._seconds or HEAD_TIMEOUT))
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._look)
+
+    def end(self, connection: Late) -> None:
+        """It is not waited for any more."""
+        self._due.pop(connection, None)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._due:
+            connection, due = next(iter(self._due.items()))
+            if due > loop.time():
+                self._timer = loop.call_at(due, self._look)
+                return
+            del self._due[connection]
+            connection.late()
+
+
+class Asked(NamedTuple):
+    """A request for a stream: its head without what may differ, the job and the cursor that stood there."""
+
+    head: bytes
+    job: str | None
+    cursor: str | None
+
+
+class Hall(Home, Protocol):
+    """What the connections of one server share."""
+
+    patience: Patience
+
+    def learn(self, head: bytes, opener: Opener, lines: bytes) -> None:
+        """A request with that head, word for word, is answered by a stream of the opener with these header lines behind
+        those of every answer."""
 
 
 class Writer:
-    """Writes to one response's body between its start and its end, without waiting; not while a `send` is under way."""
+    """The extension, for one response: see `sse.Connection`."""
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_asked", "_connection", "_cycle", "start")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+    def __init__(self, connection: HttpProtocol, cycle: RequestResponseCycle, asked: Asked | None) -> None:
+        # Weak, for they hold the scope that holds this, and all would wait for the garbage collector.
+        self._connection, self._cycle, self._asked = weakref.ref(connection), weakref.ref(cycle), asked
+        self.start: _Start | None = None  # as the server got it; noted only where something may be learnt from it
 
-    def try_write(self, data: bytes) -> bool:
-        """True: the bytes are with the transport; False: it does not drain, and nothing was written.
+    def park(self, gone: Callable[[], None]) -> Parked | None:
+        """See `sse.Connection`."""
+        connection, cycle = self._connection(), self._cycle()
+        return None if connection is None or cycle is None else connection.park(cycle, gone)
 
-        Raises ConnectionResetError when nobody reads there any more.
-        """
-        cycle = self._cycle
-        if cycle.disconnected or cycle.response_complete or cycle.transport.is_closing():
-            raise ConnectionResetError(errno.ECONNRESET, "the reader is gone")
-        if cycle.flow.write_paused or not cycle.response_started:
-            return False
-        if data:  # an empty chunk would be the end of the body
-            cycle.transport.write(_chunk(data) if cycle.chunked_encoding else data)
-        return True
+    def learn(self, job: str, opener: Opener) -> None:
+        """See `sse.Connection`."""
+        connection, cycle, asked = self._connection(), self._cycle(), self._asked
+        if not connection or not cycle or not asked or not self.start or asked.job != job:
+            return
+        status, fields = self.start
+        if status == 200 and cycle.keep_alive and cycle.chunked_encoding:
+            lines = b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in fields)
+            connection.hall.learn(asked.head, opener, lines + b"transfer-encoding: chunked\r\n\r\n")
 
     def abort(self) -> None:
-        """Drop the connection at once, with whatever was not yet sent."""
-        self._cycle.transport.abort()
+        """See `sse.Connection`."""
+        if (cycle := self._cycle()) is not None:
+            cycle.transport.abort()
 
 
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's connection with a request head bounded in size and time, and a writer for each response."""
 
-    _timer: asyncio.TimerHandle | None = None  # for the head that is awaited, or for a refused sender
+    hall: Hall
+    asked: Asked | None = None  # with the first request, if a stream may be learnt from it
+    _running: RequestResponseCycle | None = None  # the request whose app was started last
+    _timer: asyncio.TimerHandle | None = None  # for a refused sender
     _in_head = True
+    _begun = False  # a request's first byte has come, but not all of its head
     _refused = False
     _size = 0  # bytes of the head's parts so far
     _steps = 0  # heads and pieces of a body so far
@@ -78,18 +137,26 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
-        self._set_timer(HEAD_TIMEOUT, transport.close)
+        self.hall.patience.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._clear_timer()
+        self._unset_keepalive_if_required()  # after a reset uvicorn leaves that, and is held by it
         super().connection_lost(exc)
+        if self._running is not None:  # uvicorn tells the newest request alone, which may still wait behind this one
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def late(self) -> None:
+        """The head did not come in time."""
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
         self._unset_keepalive_if_required()
-        if self._in_head and self._timer is None:
-            self._set_timer(HEAD_TIMEOUT, self.transport.close)
+        if self._in_head:
+            self.hall.patience.begin(self)
         steps = self._steps
         try:
             self.parser.feed_data(data)
@@ -105,9 +172,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._begun = True
         self._size = 0
-        if self._timer is None:
-            self._set_timer(HEAD_TIMEOUT, self.transport.close)
+        self.hall.patience.begin(self)
 
     def on_url(self, url: bytes) -> None:
         self._grow(len(url))
@@ -118,12 +185,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._clear_timer()
-        self._in_head = False
+        self.hall.patience.end(self)
+        self._in_head = self._begun = False
         self._steps += 1
         super().on_headers_complete()
-        # The task that runs the app was made just now and has not begun: it finds the extension in its scope.
-        cast(_Scope, self.scope)["extensions"] = {EXTENSION: Writer(self.cycle)}
+        self.asked = None  # the next request on this connection is another one
 
     def on_body(self, body: bytes) -> None:
         self._steps += 1
@@ -135,7 +201,35 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _until_close(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
+        self._running = cycle
+        writer = Writer(self, cycle, self.asked)
+        scope: _Scope = cycle.scope  # type: ignore[assignment]  # a TypedDict is not as open as ASGI's scope
+        scope["extensions"] = {EXTENSION: writer}
+        if self.asked is not None:
+            app = _noting(writer, app)
+        if scope["http_version"] == "1.0":
+            app = _until_close(cycle, app)
+        super()._start_asgi_task(cycle, app)
+
+    def park(self, cycle: RequestResponseCycle, gone: Callable[[], None]) -> Parked | None:
+        """Give the connection to a response that goes on after its app has returned; None where a request's body or
+        another request is under way on it, or the response is of known length, or over; and where its socket can't be
+        written to directly, as with TLS."""
+        if self.scheme != "http" or os.name != "posix":
+            return None
+        if cycle is not self.cycle or not self._in_head or self._begun or self.pipeline:
+            return None
+        if not cycle.response_started or cycle.response_complete or cycle.disconnected or self.transport.is_closing():
+            return None
+        if cycle.expected_content_length:
+            return None
+        self._clear_timer()
+        self.connections.discard(self)
+        cycle.disconnected = True  # uvicorn takes it that nobody reads any more, and lets the app return in silence
+        self.flow.resume_reading()
+        del self.parser  # it holds this connection, which would wait for the garbage collector
+        chunked = bool(cycle.chunked_encoding)
+        return Parked(self.hall, self.transport, gone, chunked=chunked, keep_alive=chunked and cycle.keep_alive)
 
     def _grow(self, size: int) -> None:
         self._size += size
@@ -145,7 +239,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, error: GatewayError) -> None:
         """Answer with the problem, stop writing, and read on for a moment: a reset would overtake the answer."""
         self._refused = True
-        self._clear_timer()
+        self.hall.patience.end(self)
         cycle: RequestResponseCycle | None = self.cycle
         if self.pipeline or (cycle and cycle.response_started and not cycle.response_complete):
             self.transport.close()  # another answer is under way, into which this one must not be mixed
@@ -160,15 +254,27 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[error.status] + lines + b"\r\n" + body)
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._set_timer(LINGER, self.transport.abort)
-
-    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
-        self._timer = self.loop.call_later(seconds, then)
+        self._timer = self.loop.call_later(LINGER, self.transport.abort)
 
     def _clear_timer(self) -> None:
+        self.hall.patience.end(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _noting(writer: Writer, app: Any) -> Any:
+    """The app, with the beginning of its response noted as the server gets it, behind all middleware."""
+
+    async def run(scope: _Scope, receive: _Receive, send: _Send) -> None:
+        async def note(message: _Scope) -> None:
+            if message["type"] == "http.response.start":
+                writer.start = message["status"], list(message.get("headers", ()))
+            await send(message)
+
+        await app(scope, receive, note)
+
+    return run
 
 
 def _until_close(cycle: RequestResponseCycle, app: Any) -> Any:
@@ -192,14 +298,3 @@ def _until_close(cycle: RequestResponseCycle, app: Any) -> Any:
         await app(scope, receive, send_plain)
 
     return run
-
-
-def protocol_for(version: str) -> type[HttpToolsProtocol]:
-    """The connection to use with that release of uvicorn: our own where its inside is known, else uvicorn's."""
-    release = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
-    if TRIED_UVICORN[0] <= release < TRIED_UVICORN[1]:
-        return HttpProtocol
-    _log.warning(
-        "uvicorn %s was not tried: request heads have no bounds, and streams are written the slow way", version
-    )
-    return HttpToolsProtocol

@@ -3,7 +3,6 @@
 Law: what a job says is never let through raw: its control characters could rewrite the reader's terminal.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.client.base import Document
+from gateway.plain import one_line, percent
 
-CONTROL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")  # also what turns the writing round
 COLORS: Final = {
     "succeeded": "green",
     "failed": "red",
@@ -34,7 +33,7 @@ def show_job(document: Document) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_row("job", _text(_address(document)))
     table.add_row("state", _state(document))
-    table.add_row("progress", _percent(document) or "-")
+    table.add_row("progress", percent(document["progress"]) or "-")
     for name in FIELDS:
         if document.get(name) is not None:
             table.add_row(name, _text(str(document.get(name))))
@@ -52,8 +51,14 @@ def show_jobs(documents: Sequence[Document]) -> None:
     """A table on a terminal; else tab-separated lines: id, state, progress, name, message."""
     if not sys.stdout.isatty():
         for document in documents:
-            fields = (document["id"], document["state"], _percent(document), document["name"], document["message"])
-            sys.stdout.write("\t".join(_plain(field or "") for field in fields) + "\n")
+            fields = (
+                document["id"],
+                document["state"],
+                percent(document["progress"]),
+                document["name"],
+                document["message"],
+            )
+            sys.stdout.write("\t".join(one_line(field or "") for field in fields) + "\n")
         return
     table = Table(box=None, header_style="bold")
     for column in ("job", "name", "state", "progress", "updated", "message"):
@@ -62,7 +67,7 @@ def show_jobs(documents: Sequence[Document]) -> None:
         name = document["name"] if document["name"] != document["id"] else ""
         updated = datetime.fromisoformat(document["updated"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         first = (_text(_address(document)), _text(name), _state(document))
-        table.add_row(*first, _percent(document), updated, _text(document["message"] or ""))
+        table.add_row(*first, percent(document["progress"]), updated, _text(document["message"] or ""))
     Console().print(table)
 
 
@@ -90,8 +95,13 @@ class Follower:
 
     def show(self, document: Document) -> None:
         """The job as it stands now."""
-        words = (_percent(document), document["step"], document["message"], (document["error"] or {}).get("message"))
-        text = " ".join(_plain(str(word)) for word in words if word)
+        words = (
+            percent(document["progress"]),
+            document["step"],
+            document["message"],
+            (document["error"] or {}).get("message"),
+        )
+        text = " ".join(one_line(str(word)) for word in words if word)
         if self._bar is not None:
             self._move(self._bar, document, text)
             return
@@ -121,13 +131,5 @@ def _state(document: Document) -> Text:
     return Text(document["state"] + stalled, style=COLORS.get(document["state"], ""))
 
 
-def _percent(document: Document) -> str:
-    return "" if document["progress"] is None else f"{document['progress']:.4g} %"
-
-
 def _text(text: str) -> Text:
-    return Text(_plain(text))
-
-
-def _plain(text: str) -> str:
-    return CONTROL.sub(" ", text).strip()
+    return Text(one_line(text))

@@ -1,4 +1,5 @@
-"""The bytes of the canonical event stream: Server-Sent Events as the WHATWG HTML standard has them, or NDJSON.
+"""The bytes of the canonical event stream: Server-Sent Events as the WHATWG HTML standard has them, NDJSON, or lines
+for people.
 
 Law: a record is encoded once for each form that has readers, and every reader gets those very bytes. The line end is
 LF, `id` is ASCII, and the data is one line of JSON that no reader can take for two.
@@ -13,6 +14,7 @@ from typing import Final, Literal
 
 import orjson
 
+from gateway import plain
 from gateway.record import DELETED, Record, dumps
 from gateway.values import Json
 
@@ -20,32 +22,44 @@ RETRY_MS: Final = (2_000, 5_000)  # spread, so that the readers of a server that
 FAREWELL_MS: Final = (1_000, 10_000)
 BUSY_MS: Final = (5_000, 30_000)
 CHUNK_BYTES: Final = 64 * 1024  # written at once; about what a socket's buffers take
+MAX_KEPT: Final = 4  # forms of a record whose frames are kept with it; more would be asked for to fill the memory
 OMITTABLE: Final = ("steps", "details", "result")  # the members that can be bulky
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a reader wants its frames: as an event stream or as lines of JSON, and which members left out."""
+    """How a reader wants its frames: as an event stream, as lines of JSON or of text, and which members left out."""
 
-    kind: Literal["sse", "ndjson"] = "sse"
+    kind: Literal["sse", "ndjson", "text"] = "sse"
     omit: frozenset[str] = frozenset()
 
 
 def frame(form: Form, event: str, position: str | None, data: bytes) -> bytes:
-    """One frame. `position` becomes its id; without one a reader's cursor stays where it is."""
+    """One frame. `position` becomes its id; without one a reader's cursor stays where it is.
+
+    The id comes last: readers that take it when they see it, and not when the frame is complete, as
+    @microsoft/fetch-event-source does, would else lose a frame in whose data the connection breaks.
+    """
+    if form.kind == "text":
+        return plain.line(event, orjson.loads(data))
     if form.kind == "ndjson":
         fields = {"event": event, "id": position, "data": orjson.Fragment(data)}
         return orjson.dumps({name: value for name, value in fields.items() if value is not None}) + b"\n"
     if position is None:
         return b"event: %s\ndata: %s\n\n" % (event.encode(), data)
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (position.encode(), event.encode(), data)
+    return b"event: %s\ndata: %s\nid: %s\n\n" % (event.encode(), data, position.encode())
 
 
 def retry(form: Form, between: tuple[int, int] = RETRY_MS) -> bytes:
-    """How long a reader is to wait before it comes back, in ms; lines of JSON have no such thing."""
-    if form.kind == "ndjson":
+    """How long a reader is to wait before it comes back, in ms; lines have no such thing."""
+    if form.kind != "sse":
         return b""
     return b"retry: %d\n\n" % random.randint(*between)  # noqa: S311 - jitter, no secret
+
+
+def farewell(form: Form) -> bytes:
+    """The gateway stops: the reader is to come back later than others of its kind."""
+    return plain.farewell() if form.kind == "text" else retry(form, FAREWELL_MS)
 
 
 def of_record(record: Record, form: Form) -> bytes:
@@ -57,7 +71,9 @@ def of_record(record: Record, form: Form) -> bytes:
             data = dumps({"id": job_id, "workspace": workspace, "position": record.position})
         else:
             data = without(record.document, form.omit)
-        found = record.frames[form] = frame(form, record.event, record.position, data)
+        found = frame(form, record.event, record.position, data)
+        if len(record.frames) < MAX_KEPT:
+            record.frames[form] = found
     return found
 
 

@@ -8,9 +8,12 @@ whoever joins in its midst reads it from `recent` first.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway import frames
@@ -18,27 +21,52 @@ from gateway.eventlog.base import RecordPage
 from gateway.frames import Form
 from gateway.record import Filter, Record, is_end
 
-SLICE_SECONDS = 0.004  # of fan-out before the loop gets a turn; producers and other readers wait no longer
+logger = logging.getLogger(__name__)
+
+SLICE_SECONDS = 0.002  # of fan-out before the loop gets a turn; producers and other readers wait no longer
+LINGER_PART = 0.5  # of the time that a fan-out took, for more to come when events follow each other closely …
+LINGER_SECONDS = 0.01  # … and at most; few readers are served too quickly for this to matter
 SLICE_STREAMS = 32  # between two looks at the clock
 RING_RECORDS = 2048  # dispatched lately and kept, so that a reader a little behind needs no read of the file
 RING_BYTES = 8 * 2**20  # of their documents
 WHEEL_SECONDS = 0.1  # how exact `min_interval` is
+READS_AT_ONCE = 4  # of streams that catch up: whoever reads one job that is not in memory waits for no more of them
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records that match, in order, the offsets of the first and the last, and their frames together; `final`: a job
+    among them has ended."""
+
+    records: Sequence[Record]
+    first: int
+    last: int
+    data: bytes
+    final: bool
 
 
 class Subscriber(Protocol):
     """What the hub hands records to. Nothing here may wait."""
 
-    match: Filter
-    form: Form
+    @property
+    def match(self) -> Filter:
+        """Which jobs it is about."""
 
-    def push(self, records: Sequence[Record], data: bytes, final: bool) -> None:
-        """Records that match, in order, and their frames; `final`: a job among them has ended."""
+    @property
+    def form(self) -> Form:
+        """How its frames look."""
+
+    def push(self, batch: Batch) -> None:
+        """Take it, if it is new here."""
 
     def beat(self) -> None:
         """It is time to say where the reader is."""
 
     def flush(self) -> bool:
         """Time has passed: send what `min_interval` has withheld, if it is due. False if it left the hub."""
+
+    def fail(self) -> None:
+        """One of these has failed: drop the reader, who comes back."""
 
 
 class Hub:
@@ -48,6 +76,8 @@ class Hub:
         self.dispatched = head  # handed out, the batch under way included
         self.completed = head  # handed out to everybody
         self.withheld: set[Subscriber] = set()
+        self._any_withheld = asyncio.Event()
+        self.admission = asyncio.Semaphore(READS_AT_ONCE)  # fair: who came first reads first
         self._topics: dict[Filter, dict[Form, dict[Subscriber, None]]] = {}
         self._by_job: dict[tuple[str, str], set[Filter]] = {}
         self._wide: set[Filter] = set()
@@ -115,6 +145,15 @@ class Hub:
                     return RecordPage(found, record.offset)
         return RecordPage(found, self.dispatched)
 
+    async def follow(self, pages: AsyncIterator[RecordPage], head: Callable[[], int]) -> None:
+        """Hand out pages as they come; `head` tells what is committed. Where more was committed while many readers were
+        served, producers go on for a part of that time before the next turn, which then has more to take at once."""
+        async for page in pages:
+            begin = time.perf_counter()
+            await self.dispatch(page)
+            if head() > self.dispatched:
+                await asyncio.sleep(min((time.perf_counter() - begin) * LINGER_PART, LINGER_SECONDS))
+
     async def dispatch(self, page: RecordPage) -> None:
         """Hand out a batch; returns when everybody has it, or has been told to fetch it."""
         self._keep(page)
@@ -128,8 +167,13 @@ class Hub:
             final = any(is_end(record) for record in records)
             for form, group in list(self._topics.get(topic, {}).items()):
                 data = frames.of_records(records, form)
-                for subscriber in tuple(group):
-                    subscriber.push(records, data, final)
+                batch = Batch(records, records[0].offset, records[-1].offset, data, final)
+                for few in _by_few(group):
+                    for subscriber in few:
+                        try:
+                            subscriber.push(batch)
+                        except Exception as fault:
+                            self._fail(subscriber, fault)
                     if pace.is_over():
                         await asyncio.sleep(0)
         self.completed = page.scanned
@@ -139,17 +183,39 @@ class Hub:
         pace = _Pace()
         for forms in list(self._topics.values()):
             for group in list(forms.values()):
-                for subscriber in tuple(group):
-                    subscriber.beat()
+                for few in _by_few(group):
+                    for subscriber in few:
+                        try:
+                            subscriber.beat()
+                        except Exception as fault:
+                            self._fail(subscriber, fault)
                     if pace.is_over():
                         await asyncio.sleep(0)
 
     async def turn(self) -> None:
-        """Run the wheel that flushes what `min_interval` withholds; never ends."""
+        """Run the wheel that flushes what `min_interval` withholds, while there is any; never ends."""
         while True:
+            await self._any_withheld.wait()
             await asyncio.sleep(WHEEL_SECONDS)
             for subscriber in tuple(self.withheld):
-                subscriber.flush()
+                try:
+                    subscriber.flush()
+                except Exception as fault:
+                    self._fail(subscriber, fault)
+            if not self.withheld:
+                self._any_withheld.clear()
+
+    def withhold(self, subscriber: Subscriber) -> None:
+        """Let the wheel ask it from now on, until it has nothing withheld."""
+        self.withheld.add(subscriber)
+        self._any_withheld.set()
+
+    def _fail(self, subscriber: Subscriber, fault: Exception) -> None:
+        """It has a defect, which may not end the follower, the heartbeat or the wheel: all streams live on these."""
+        logger.error("a stream failed", exc_info=fault)
+        self.remove(subscriber)
+        with suppress(Exception):
+            subscriber.fail()
 
     def _sorted(self, records: Sequence[Record]) -> list[tuple[Filter, list[Record]]]:
         found: dict[Filter, list[Record]] = {}
@@ -183,14 +249,20 @@ class Hub:
             self._waiting.pop(key, None)
 
 
+def _by_few(group: Iterable[Subscriber]) -> Iterator[tuple[Subscriber, ...]]:
+    """Those who are in the group now, so many at a time as go between two looks at the clock."""
+    everybody = tuple(group)
+    for start in range(0, len(everybody), SLICE_STREAMS):
+        yield everybody[start : start + SLICE_STREAMS]
+
+
 class _Pace:
     def __init__(self) -> None:
-        self._count, self._until = 0, time.perf_counter() + SLICE_SECONDS
+        self._until = time.perf_counter() + SLICE_SECONDS
 
     def is_over(self) -> bool:
         """Whether the loop should get a turn now."""
-        self._count += 1
-        if self._count % SLICE_STREAMS or time.perf_counter() < self._until:
+        if time.perf_counter() < self._until:
             return False
         self._until = time.perf_counter() + SLICE_SECONDS
         return True

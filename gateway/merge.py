@@ -9,6 +9,8 @@ from gateway.report import MISSING, Maybe, State, Step, Task
 from gateway.values import Json
 
 Item = Mapping[str, Json]  # a step or a task as the document shows it
+_PLAIN = frozenset((str, float, int))  # but no bool, which is an int of its own kind
+_OBJECT = (dict, Mapping)  # dict first: it is found at once
 
 
 def merge_patch(target: Mapping[str, Json], patch: Mapping[str, Json]) -> dict[str, Json]:
@@ -29,8 +31,10 @@ def equal(one: Json, other: Json) -> bool:
     """Whether two values are the same JSON: 1 is 1.0 and members have no order; but 1 is not true, as Python has it."""
     if one is other:
         return True
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(equal(value, other[name]) for name, value in one.items())
+    if type(one) in _PLAIN:  # most values are one of these, and to ask whether they are a Mapping is dear
+        return bool(one == other) and not isinstance(other, bool)
+    if isinstance(one, _OBJECT) and isinstance(other, _OBJECT):
+        return one.keys() == other.keys() and all(map(equal, one.values(), map(other.__getitem__, one)))
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(equal, one, other))
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

@@ -80,6 +80,8 @@ def from_json(data: Mapping[str, Json]) -> Job:
 def dumps(value: Json) -> bytes:
     """JSON without raw U+2028, U+2029 and U+0085: some clients of event streams break lines there."""
     data = orjson.dumps(value)
+    if data.isascii():
+        return data
     if b"\xe2\x80" in data:
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     if b"\xc2\x85" in data:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from gateway.errors import InvalidReport
 from gateway.values import (
@@ -81,8 +82,7 @@ class Step(Task):
     tasks: tuple[Task, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """One report; a member left out is MISSING and stays as it is in the job."""
 
     state: Maybe[State] = MISSING
@@ -100,8 +100,7 @@ class Report:
     replace: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who a report is about, as far as it says so."""
 
     id: str | None = None
@@ -117,19 +116,27 @@ def parse_report(data: Json, field: str = "") -> Report:
 
 def parse_identified(data: Json, known: frozenset[str], field: str = "") -> tuple[Identity, Report]:
     """A report that also says whom it is about; `known` are the members of the identity that may stand here."""
-    values = _members(data, field, {**REPORT_MEMBERS, **{name: IDENTITY_MEMBERS[name] for name in known}})
-    identity = {("id" if name == "job" else name): values.pop(name) for name in known if name in values}
-    return Identity(**identity), Report(**values)
+    said = _members(data, field, _table(known))
+    job_id = said.pop("job" if "job" in known else "id", None)
+    identity = Identity(job_id, said.pop("workspace", None), said.pop("name", None), said.pop("process", None))
+    return identity, Report(**said)
+
+
+@cache
+def _table(known: frozenset[str]) -> Mapping[str, Parser]:
+    return {**REPORT_MEMBERS, **{name: IDENTITY_MEMBERS[name] for name in known}}
 
 
 def _members(data: Json, field: str, table: Mapping[str, Parser]) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidReport(f"{field or 'the report'} must be a JSON object", field=field)
-    for name in data:
-        if name not in table:
-            where = _join(field, name[:100])
-            raise InvalidReport(f"{where!r} is not known here; known are {', '.join(table)}", field=where)
-    values = {name: table[name](value, _join(field, name)) for name, value in data.items()}
+    if not data.keys() <= table.keys():
+        where = _join(field, next(name for name in data if name not in table)[:100])
+        raise InvalidReport(f"{where!r} is not known here; known are {', '.join(table)}", field=where)
+    if field:
+        values = {name: table[name](value, f"{field}.{name}") for name, value in data.items()}
+    else:
+        values = {name: table[name](value, name) for name, value in data.items()}
     if "replace" in values:
         _check_replace(data, values, field)
     return values

@@ -252,7 +252,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "EventLines": _lines("EventLine"),
     "Health": _object({"status": {"enum": ["ok", "ready"]}}, ["status"]),
     "Contract": {"type": "object", "required": ["openapi", "paths"]},
-    "Page": {"type": "string"},
+    "Text": {"type": "string"},
     "Problem": {
         "type": "object",
         "description": "RFC 9457; what helps stands in further members: `field`, `allowed`, `oldest`, `position`, …",

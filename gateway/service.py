@@ -8,9 +8,9 @@ import os
 import time
 import uuid
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from gateway import past
 from gateway.errors import GatewayError, InvalidReport, JobDeleted, JobNotFound, Unavailable
@@ -25,18 +25,18 @@ from gateway.report import Identity, Report
 from gateway.settings import Settings
 from gateway.stream import Subscription
 from gateway.values import DEFAULT_WORKSPACE
-from gateway.wanted import Wanted, begin
+from gateway.wanted import Start, Wanted, begin, begin_with
 
 logger = logging.getLogger(__name__)
 
 RECOVERY_SECONDS = 2.0  # between two tries to write after a transaction failed, so that readiness returns by itself
 TEND_SECONDS = 10.0  # between two looks for what is due to be compacted
 TEND_PAUSE = 0.005  # after each step of compaction; leaves the writer to the producers
+SHORT_PATIENCE = 0.1  # seconds at least for a reader to take its farewell
 MAX_PACE = 30  # seconds; the longest polling hint: a job may always end sooner than it used to move
 
 
-@dataclass(frozen=True, slots=True)
-class BulkLine:
+class BulkLine(NamedTuple):
     """A line of a bulk body: a report, whom it is about, and its key."""
 
     identity: Identity
@@ -95,10 +95,11 @@ class Gateway:
     async def farewell(self, spread: float) -> None:
         """End all streams, spread over so many seconds, each with a time after which to come back."""
         streams = list(self.streams)
+        patience = max(spread / 2, SHORT_PATIENCE)
         begin = time.monotonic()
         leaving: set[asyncio.Task[None]] = set()
         for number, stream in enumerate(streams):
-            leaving.add(asyncio.create_task(stream.farewell()))
+            leaving.add(asyncio.create_task(stream.farewell(patience)))
             ahead = begin + spread * number / len(streams) - time.monotonic()
             if ahead > 0.01 or number % 64 == 63:
                 await asyncio.sleep(max(ahead, 0))
@@ -116,7 +117,7 @@ class Gateway:
         workspace = identity.workspace or DEFAULT_WORKSPACE
         job_id = identity.id or new_id()
         named = None if identity.id is None else digest
-        entry = Entry(workspace, job_id, (report,), by, replace(identity, id=job_id), fresh=True, digest=named, key=key)
+        entry = Entry(workspace, job_id, (report,), by, identity._replace(id=job_id), fresh=True, digest=named, key=key)
         return await self._append(entry)
 
     async def report(
@@ -231,12 +232,23 @@ class Gateway:
         Raises JobNotFound, JobDeleted, InvalidCursor.
         """
         wanted, start = await begin(self.log, wanted)
-        if start is None:
+        return None if start is None else self._stream(wanted, start, self._is_busy())
+
+    def subscribe_now(self, wanted: Wanted) -> Subscription | None:
+        """As `subscribe`, of one job whose standing is known without reading; None where that has to be asked."""
+        standing = None if wanted.one is None or self._is_busy() else self.hot(*wanted.one)
+        if standing is None:
             return None
-        busy = len(self.streams) >= self.settings.max_streams or self._why_not is not None
-        stream = Subscription(self.log, self.hub, wanted, start, lambda: stamp(datetime.now(UTC)), busy)
+        wanted, start = begin_with(self.log, wanted, standing)
+        return None if start is None else self._stream(wanted, start, False)
+
+    def _is_busy(self) -> bool:
+        return len(self.streams) >= self.settings.max_streams or self._why_not is not None
+
+    def _stream(self, wanted: Wanted, start: Start, busy: bool) -> Subscription:
+        stream = Subscription(self.log, self.hub, wanted, start, _now, busy, another=self.subscribe_now)
         self.streams.add(stream)
-        stream.closed = lambda: self.streams.discard(stream)
+        stream.closed = partial(self.streams.discard, stream)
         return stream
 
     # What runs in the background; nothing of it may die unseen
@@ -254,8 +266,7 @@ class Gateway:
             logger.critical("%s", self._why_not, exc_info=error)
 
     async def _follow(self) -> None:
-        async for page in self.log.follow(self.hub.dispatched):
-            await self.hub.dispatch(page)
+        await self.hub.follow(self.log.follow(self.hub.dispatched), lambda: self.log.head)
 
     async def _beat(self) -> None:
         while True:
@@ -274,6 +285,10 @@ class Gateway:
             except GatewayError as error:
                 logger.warning("compaction waits: %s", error)
             await asyncio.sleep(RECOVERY_SECONDS if self.log.trouble else TEND_SECONDS)
+
+
+def _now() -> str:
+    return stamp(datetime.now(UTC))
 
 
 def new_id() -> str:

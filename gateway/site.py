@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import mimetypes
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -25,11 +24,29 @@ from gateway.service import Gateway
 
 READY_AGAIN: Final = 1  # seconds; recovery takes about that long
 PAGE_HEADERS: Final[Mapping[str, str]] = {
+    # No markup is ever made from text here, and the browser holds us to it: with trusted types innerHTML fails.
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "object-src 'none'",
+    "object-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
+}
+# The modules hold nothing but what everybody may have: any page may load them. What they then read of jobs is another
+# matter, and stays with `allowed_origins`.
+SHARED_HEADERS: Final[Mapping[str, str]] = {
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+# Not the machine's table: with a wrong entry there a browser refuses the modules.
+MEDIA_TYPES: Final[Mapping[str, str]] = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": JSON,
+    ".md": "text/markdown",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".ts": "text/plain",  # types for editors and compilers, which ask for no media type of their own
 }
 
 
@@ -63,7 +80,7 @@ class Site(Dialect):
         self.operations = tuple(self._table())
 
     def _table(self) -> Iterator[Operation]:
-        page = Answer(200, "The page.", {"text/html": "Page"}, ("ETag",))
+        page = Answer(200, "The page.", {"text/html": "Text"}, ("ETag",))
         text = "The page that shows the jobs"
         yield Operation("read_page", "GET", "/", self._page, text, (page,), errors=(NotFound,))
         path = "/static/{path:path}"
@@ -80,17 +97,17 @@ class Site(Dialect):
         return Response(dumps(document), headers={"Cache-Control": "no-cache"}, media_type=JSON)
 
     async def _page(self, _: Gateway, request: Request) -> Response:
-        return await self._serve("index.html", request)
+        return await self._serve("index.html", request, {})
 
     async def _file(self, _: Gateway, request: Request) -> Response:
-        return await self._serve(request.path_params["path"], request)
+        return await self._serve(request.path_params["path"], request, SHARED_HEADERS)
 
-    async def _serve(self, name: str, request: Request) -> Response:
+    async def _serve(self, name: str, request: Request, more: Mapping[str, str]) -> Response:
         path = self._files.get(name)
         if path is None:
             raise NotFound("there is no such file")
         data = await asyncio.to_thread(path.read_bytes)
-        headers = {**PAGE_HEADERS, "ETag": etag(hashlib.sha256(data).hexdigest()[:32])}
+        headers = {**PAGE_HEADERS, **more, "ETag": etag(hashlib.sha256(data).hexdigest()[:32])}
         if none_match(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        return Response(data, headers=headers, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
+        return Response(data, headers=headers, media_type=MEDIA_TYPES.get(path.suffix, "application/octet-stream"))

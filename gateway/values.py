@@ -30,6 +30,9 @@ DEFAULT_WORKSPACE = "default"
 
 Json: TypeAlias = Any  # what orjson.loads gives; checked by `check_json` before it is kept
 
+_CONTAINER, _NUMBER = (dict, list), (int, float)  # made once: `dict | list` would be made anew for every value
+_ID, _WORKSPACE = re.compile(ID_PATTERN), re.compile(WORKSPACE_PATTERN)
+
 TIME_PATTERN = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
 Parser: TypeAlias = Callable[[Json, str], object]
 
@@ -48,27 +51,26 @@ def read_json(body: bytes) -> Json:
 
 def check_json(value: Json, field: str, depth: int = MAX_DEPTH) -> None:
     """Raise InvalidReport if `value` is nested deeper than `depth` or holds a number that would lose digits."""
-    if isinstance(value, dict | list):
+    if isinstance(value, _CONTAINER):
         if depth == 0:
             raise InvalidReport(f"{field or 'the body'} is nested deeper than {MAX_DEPTH} levels", field=field)
-        children = value.values() if isinstance(value, dict) else value
-        for child in children:
-            if isinstance(child, dict | list | int | float):
+        for child in value.values() if isinstance(value, dict) else value:
+            if not isinstance(child, str) and child is not None:
                 check_json(child, field, depth - 1)
-    elif isinstance(value, int | float) and not abs(value) <= MAX_INTEGER:  # this way round NaN is refused as well
+    elif isinstance(value, _NUMBER) and not abs(value) <= MAX_INTEGER:  # this way round NaN is refused as well
         raise InvalidReport(f"{field or 'the body'} holds a number beyond 2^53; say it as a string", field=field)
 
 
 def parse_id(value: Json, field: str = "id") -> str:
     """A job's id: 1 to 200 of A-Z a-z 0-9 . _ ~ : - and not `.` or `..`."""
-    if not isinstance(value, str) or not re.fullmatch(ID_PATTERN, value) or value in (".", ".."):
+    if not isinstance(value, str) or not _ID.fullmatch(value) or value in (".", ".."):
         raise InvalidReport(f"{field} must be 1 to 200 characters of A-Z a-z 0-9 . _ ~ : - (not . or ..)", field=field)
     return value
 
 
 def parse_workspace(value: Json, field: str = "workspace") -> str:
     """A workspace's name: 1 to 64 of a-z 0-9 . _ -."""
-    if not isinstance(value, str) or not re.fullmatch(WORKSPACE_PATTERN, value):
+    if not isinstance(value, str) or not _WORKSPACE.fullmatch(value):
         raise InvalidReport(f"{field} must be 1 to 64 characters of a-z 0-9 . _ -", field=field)
     return value
 

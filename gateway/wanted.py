@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gateway.errors import InvalidCursor, JobDeleted, JobNotFound
-from gateway.eventlog.base import EventLog, Unresumable
+from gateway.eventlog.base import EventLog, Standing, Unresumable
 from gateway.frames import Form
 from gateway.record import PROGRESS, Filter, Position, Record, is_end
 
@@ -21,6 +21,9 @@ class Wire(Protocol):
 
     def try_write(self, data: bytes) -> bool:
         """Write now: False where that would block, and then nothing was written. Raises OSError if the peer is gone."""
+
+    async def drained(self) -> None:
+        """Wait until it takes something, as far as that can be known before it is tried."""
 
     async def write(self, data: bytes) -> None:
         """Write, waiting for the socket."""
@@ -58,9 +61,11 @@ class Ends:
     """Which of the jobs that a stream names have ended; one that names none has no end. What the stream has not shown
     yet does not count, so `look` is asked once, where the stream has caught up, and `note` from the first record on."""
 
+    __slots__ = ("_ended", "_keys", "known")
+
     def __init__(self, keys: frozenset[JobKey]) -> None:
         self._keys = keys
-        self._ended: set[JobKey] = set()
+        self._ended: frozenset[JobKey] = frozenset()  # one for all streams, until the first end
         self.known = not keys  # whether the jobs that had ended before the stream began are among them
 
     @property
@@ -71,14 +76,14 @@ class Ends:
     def note(self, records: Iterable[Record]) -> None:
         """Records that have been shown."""
         if self._keys:
-            self._ended.update(record.key for record in records if is_end(record))
+            self._ended |= {record.key for record in records if is_end(record)}
 
     async def look(self, log: EventLog, cursor: int) -> None:
         """Find the jobs that had ended by the cursor."""
         for key in self._keys:
             found = await log.standing(*key)
             if found is not None and found[0].last <= cursor and (found[0].deleted or found[0].job.terminal):
-                self._ended.add(key)
+                self._ended |= {key}
         self.known = True
 
 
@@ -117,16 +122,17 @@ async def begin(log: EventLog, wanted: Wanted) -> tuple[Wanted, Start | None]:
     """
     if wanted.one is None:
         return wanted, await _start_of_many(log, wanted)
-    return await _start_of_one(log, wanted, wanted.one)
-
-
-async def _start_of_one(log: EventLog, wanted: Wanted, key: JobKey) -> tuple[Wanted, Start | None]:
-    found = await log.standing(*key)
+    found = await log.standing(*wanted.one)
     if found is None:
-        raise JobNotFound(f"there is no job {key[1]!r} in workspace {key[0]!r}", job=key[1])
-    standing = found[0]
+        raise JobNotFound(f"there is no job {wanted.one[1]!r} in workspace {wanted.one[0]!r}", job=wanted.one[1])
+    return begin_with(log, wanted, found[0])
+
+
+def begin_with(log: EventLog, wanted: Wanted, standing: Standing) -> tuple[Wanted, Start | None]:
+    """As `begin`, for a stream of one job whose standing is known."""
     key = standing.job.key
-    wanted = replace(wanted, one=key, match=Filter(jobs=frozenset([key])))
+    if wanted.one != key:
+        wanted = replace(wanted, one=key, match=Filter(jobs=frozenset([key])))
     if not wanted.cursor:
         if standing.deleted:
             raise JobDeleted

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import orjson
@@ -14,9 +14,8 @@ from starlette.applications import Starlette
 
 from gateway.app import DIALECTS, create_app
 from gateway.dialects.base import Dialect
-from gateway.process import bind
-from gateway.server import Server
 from gateway.settings import Settings
+from tests.servers import SERVERS
 
 WAIT = 10.0  # seconds; everything here takes milliseconds
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -24,21 +23,34 @@ SSE = {"Accept": "text/event-stream"}
 PROBLEM = "urn:status-gateway:problem:"
 
 
-def client_of(app: Starlette, base: str = "http://localhost") -> httpx.AsyncClient:
+class Client(httpx.AsyncClient):
+    """A client that knows the app that it asks."""
+
+    app: Starlette
+
+
+def client_of(app: Starlette, base: str = "http://localhost") -> Client:
     """A client that asks the app without a socket; not for streams, which it would read to their end first."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base)
+    client = Client(transport=httpx.ASGITransport(app), base_url=base)
+    client.app = app
+    return client
 
 
 def app_of(client: httpx.AsyncClient) -> Starlette:
     """The app behind a client of `api`."""
-    return cast(Starlette, cast(Any, client._transport).app)
+    assert isinstance(client, Client)
+    return client.app
 
 
 @asynccontextmanager
 async def api(
-    folder: Path, dialects: tuple[type[Dialect], ...] = DIALECTS, **settings: Any
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a gateway whose log lies in the folder."""
+    folder: Path, dialects: tuple[type[Dialect], ...] = DIALECTS, under: str | None = None, **settings: Any
+) -> AsyncIterator[Client]:
+    """A client of a gateway whose log lies in the folder: in this process, or under the server of that name."""
+    if under is not None:
+        async with served(folder, dialects, under=under, **settings) as found:
+            yield found.client
+        return
     app = create_app(Settings(database=str(folder / "status.db"), **settings), dialects)
     async with app.router.lifespan_context(app), client_of(app) as client:
         yield client
@@ -49,7 +61,7 @@ class Served:
     """A gateway that listens on a port of this machine."""
 
     app: Starlette
-    client: httpx.AsyncClient
+    client: Client
     port: int
 
     async def raw(self, data: bytes) -> bytes:
@@ -65,24 +77,20 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    folder: Path, dialects: tuple[type[Dialect], ...] = DIALECTS, app: Starlette | None = None, **settings: Any
+    folder: Path,
+    dialects: tuple[type[Dialect], ...] = DIALECTS,
+    app: Starlette | None = None,
+    under: str = "ours",
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     """A gateway on a free port, ended in order afterwards; or another app that has a gateway in its state."""
     chosen = Settings(database=str(folder / "status.db"), grace=2.0, **settings)
     app = app or create_app(chosen, dialects)
-    sockets = bind("127.0.0.1", 0)
-    server = Server(app, chosen)
-    task = asyncio.create_task(server.serve(sockets))
-    accepting = asyncio.create_task(server.accepting.wait())
-    await asyncio.wait([task, accepting], timeout=WAIT, return_when=asyncio.FIRST_COMPLETED)
-    assert server.accepting.is_set(), "the server did not start"
-    port = sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT, trust_env=False) as client:
-        try:
-            yield Served(app, client, port)
-        finally:
-            server.should_exit = True
-            await asyncio.wait_for(task, WAIT)
+    # The client outlives the server: what it asked for may be answered while the server ends.
+    async with Client(timeout=WAIT, trust_env=False) as client, SERVERS[under](app, chosen) as port:
+        client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
+        client.app = app
+        yield Served(app, client, port)
 
 
 async def frames_until(response: httpx.Response, event: str) -> list[ServerSentEvent]:

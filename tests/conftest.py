@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.logs import BOOKS, Logbook
+from tests.servers import OURS, SERVERS
 
 
 @pytest.fixture(params=sorted(BOOKS))
@@ -16,6 +17,25 @@ async def book(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """An empty log, open and written, of each implementation."""
     async with BOOKS[request.param](tmp_path) as book:
         yield book
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under other servers than ours each test of the contract runs with its first case; `make soak` runs them all."""
+    seen = set()
+    for item in items:
+        under = item.callspec.params.get("under", OURS) if hasattr(item, "callspec") else OURS
+        if under != OURS:
+            case = (item.parent, getattr(item, "originalname", None), under)
+            if case in seen:
+                item.add_marker(pytest.mark.soak)
+            seen.add(case)
+
+
+@pytest.fixture(params=SERVERS)
+def under(request: pytest.FixtureRequest) -> str:
+    """Each server that the gateway is tried under, in turn."""
+    return str(request.param)
 
 
 def pytest_configure() -> None:

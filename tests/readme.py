@@ -41,7 +41,12 @@ def settings() -> Iterator[str]:
         yield f"| `{name}` | {default} | {item.metadata['help']} |"
 
 
-PARTS: dict[str, Callable[[], Iterator[str]]] = {"states": states, "settings": settings}
+def figures() -> Iterator[str]:
+    """What the last committed run of `make bench` has measured."""
+    yield from (README.parent / "tests" / "bench" / "results.md").read_text(encoding="utf-8").strip().splitlines()
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {"states": states, "settings": settings, "figures": figures}
 
 
 def renewed(text: str) -> str:

@@ -18,9 +18,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.connection import Writer
 from gateway.dialects.sse import EXTENSION
 from gateway.errors import LogUnusable
+from gateway.parked import Parked
 from gateway.server import serve
 from gateway.settings import add_flags, load
 
@@ -30,14 +30,18 @@ GOODBYE = b"retry: 1000\n\n"
 class Stream:
     """An endless response: opened, then written to by whoever holds it, until its reader goes or it is ended."""
 
-    def __init__(self, send: Send, writer: Writer | None) -> None:
+    def __init__(self, send: Send) -> None:
         self.send = send
-        self.writer = writer
+        self.wire: Parked | None = None
         self.gone = asyncio.Event()
 
     async def end(self) -> None:
         """The last bytes and the end of the body."""
-        await self.send({"type": "http.response.body", "body": GOODBYE, "more_body": False})
+        if self.wire is None:
+            await self.send({"type": "http.response.body", "body": GOODBYE, "more_body": False})
+        else:
+            await self.wire.write(GOODBYE)
+            await self.wire.end()
 
 
 class Streams:
@@ -66,11 +70,18 @@ class Streams:
         """Open a stream and keep it until its reader is gone."""
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         await send({"type": "http.response.body", "body": b"first\n\n", "more_body": True})
-        stream = Stream(send, scope.get("extensions", {}).get(EXTENSION))
+        stream = Stream(send)
+        connection = scope.get("extensions", {}).get(EXTENSION)
+        stream.wire = connection and connection.park(lambda: self.close(stream))
         self.open.add(stream)
         self.opened.set()
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        if stream.wire is None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.close(stream)
+
+    def close(self, stream: Stream) -> None:
+        """Its reader is gone, or it has ended."""
         self.open.discard(stream)
         stream.gone.set()
 

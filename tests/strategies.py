@@ -6,7 +6,6 @@ Names and keys come from a small set half of the time, so that reports meet what
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import orjson
@@ -144,7 +143,7 @@ def changed(job: Job, change: Change, now: str) -> Job:
 def lived(life: tuple[dict[str, Json], Sequence[Happening]]) -> Iterator[Job]:
     """The job after each thing that happened to it and was not refused; second by second, each at a new position."""
     first, rest = life
-    job = replace(new(0, **first), position="k7f3q2ab-1")
+    job = new(0, **first)._replace(position="k7f3q2ab-1")
     yield job
     for second, happening in enumerate(rest, 1):
         before = job
@@ -153,7 +152,7 @@ def lived(life: tuple[dict[str, Json], Sequence[Happening]]) -> Iterator[Job]:
         except GatewayError:
             continue
         if job is not before:
-            job = replace(job, position=f"k7f3q2ab-{second + 1}")
+            job = job._replace(position=f"k7f3q2ab-{second + 1}")
         yield job
 
 

@@ -82,6 +82,10 @@ class Reader:
         self._take(data)
         return True
 
+    async def drained(self) -> None:
+        """See `wanted.Wire`."""
+        await self._open.wait()
+
     async def write(self, data: bytes) -> None:
         """See `wanted.Wire`."""
         await self._open.wait()
@@ -207,8 +211,7 @@ async def a_scene(folder: Path) -> AsyncIterator[Scene]:
 
 
 async def _follow(scene: Scene) -> None:
-    async for page in scene.log.follow(scene.hub.dispatched):
-        await scene.hub.dispatch(page)
+    await scene.hub.follow(scene.log.follow(scene.hub.dispatched), lambda: scene.log.head)
 
 
 def one(job: str, **more: Any) -> Wanted:

@@ -17,8 +17,8 @@ from tests.api import NDJSON, PROBLEM, api, app_of, create, document, problem, r
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with api(tmp_path) as found:
+async def client(tmp_path: Path, under: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with api(tmp_path, under=under) as found:
         yield found
 
 
@@ -300,7 +300,7 @@ async def test_a_hundred_thousand_refusals_take_little_memory() -> None:
     refusal = {"type": PROBLEM + "invalid-report", "detail": "x" * 300}
     tracemalloc.start()
     for number in range(MAX_LINES):
-        answers.add({**refusal, "line": number})
+        answers.add([{**refusal, "line": number}])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 1024 * 1024

@@ -16,8 +16,8 @@ UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with api(tmp_path) as found:
+async def client(tmp_path: Path, under: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with api(tmp_path, under=under) as found:
         yield found
 
 

@@ -20,8 +20,8 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with api(tmp_path) as found:
+async def client(tmp_path: Path, under: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with api(tmp_path, under=under) as found:
         await create(found)
         yield found
 
@@ -207,13 +207,13 @@ NO_FILES = ("/static/%2e%2e/main.py", "/static/..%2fpyproject.toml", "/static//e
 @pytest.mark.parametrize("path", NOWHERE)
 async def test_an_address_that_does_not_exist_is_404_for_every_method(client: httpx.AsyncClient, path: str) -> None:
     for method in ("GET", "POST", "DELETE", "PUT", "OPTIONS"):
-        url = httpx.URL("http://localhost").copy_with(raw_path=path.encode())
+        url = client.base_url.copy_with(raw_path=path.encode())
         problem(await client.request(method, url), 404, "not-found")
 
 
 @pytest.mark.parametrize("path", NO_FILES)
 async def test_no_path_leads_out_of_the_folder_of_the_page(client: httpx.AsyncClient, path: str) -> None:
-    url = httpx.URL("http://localhost").copy_with(raw_path=path.encode())
+    url = client.base_url.copy_with(raw_path=path.encode())
     problem(await client.get(url), 404, "not-found")
     problem(await client.post(url), 405, "method-not-allowed")
 
@@ -256,7 +256,7 @@ async def test_a_method_that_an_address_does_not_take_is_405_with_all_it_takes(
 ) -> None:
     allowed = ADDRESSES[path] | {"OPTIONS"} | ({"HEAD"} if "GET" in ADDRESSES[path] else set())
     for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"} - allowed:
-        response = await client.send(httpx.Request(method, f"http://localhost{path}"))
+        response = await client.send(client.build_request(method, path))
         assert set(response.headers["allow"].split(", ")) == allowed
         if response.request.method != "HEAD":
             assert set(problem(response, 405, "method-not-allowed")["allowed"]) == allowed
@@ -292,14 +292,16 @@ async def test_json_is_taken_under_its_names(client: httpx.AsyncClient, media: s
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/a/events", "/v1/jobs/a/cancel"])
 async def test_a_body_that_says_it_is_too_large_is_413_before_it_is_read(
-    client: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "LINGER", 0.01)
-    for length in (str(MAX_BODY + 1), "9" * 30):
-        request = client.build_request("POST", path, content=never(), headers=JSON)
-        del request.headers["transfer-encoding"]
-        request.headers["content-length"] = length
-        problem(await client.send(request), 413, "too-large")
+    async with api(tmp_path) as client:
+        await create(client)
+        for length in (str(MAX_BODY + 1), "9" * 30):
+            request = client.build_request("POST", path, content=never(), headers=JSON)
+            del request.headers["transfer-encoding"]
+            request.headers["content-length"] = length
+            problem(await client.send(request), 413, "too-large")
 
 
 async def never() -> AsyncIterator[bytes]:
@@ -309,7 +311,7 @@ async def never() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/a/events", "/v1/jobs/a/cancel"])
-async def test_a_body_that_grows_too_large_is_413_without_being_kept(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_body_that_grows_too_large_is_413_without_being_kept(tmp_path: Path, path: str) -> None:
     sent = 0
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -318,7 +320,9 @@ async def test_a_body_that_grows_too_large_is_413_without_being_kept(client: htt
             sent += 64 * 1024
             yield b" " * 64 * 1024
 
-    problem(await client.post(path, content=pieces(), headers=JSON), 413, "too-large")
+    async with api(tmp_path) as client:
+        await create(client)
+        problem(await client.post(path, content=pieces(), headers=JSON), 413, "too-large")
     assert sent <= bodies.LINGER_BYTES + 64 * 1024  # a part of the rest is read away, so that the answer arrives
 
 
@@ -424,8 +428,8 @@ async def trickle(at: Served, data: bytes) -> bytes:
     return answer.result()
 
 
-async def test_who_sends_too_much_reads_the_answer_before_the_connection_is_closed(tmp_path: Path) -> None:
-    async with served(tmp_path) as at:
+async def test_who_sends_too_much_reads_the_answer_before_the_connection_is_closed(tmp_path: Path, under: str) -> None:
+    async with served(tmp_path, under=under) as at:
         head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         answer = await at.raw(head + b"Content-Length: 4000000\r\n\r\n" + b" " * 4_000_000)
     assert answer.startswith(b"HTTP/1.1 413 ")

@@ -14,8 +14,8 @@ FOREIGN = "aaaaaaaa-1"
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with api(tmp_path) as found:
+async def client(tmp_path: Path, under: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with api(tmp_path, under=under) as found:
         yield found
 
 

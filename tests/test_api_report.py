@@ -13,8 +13,8 @@ MINIMAL = {"Prefer": "return=minimal"}
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with api(tmp_path) as found:
+async def client(tmp_path: Path, under: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with api(tmp_path, under=under) as found:
         await create(found)
         yield found
 

@@ -17,8 +17,8 @@ EVENTS = "/v1/jobs/a/events"
 
 
 @pytest.fixture
-async def at(tmp_path: Path) -> AsyncIterator[Served]:
-    async with served(tmp_path) as found:
+async def at(tmp_path: Path, under: str) -> AsyncIterator[Served]:
+    async with served(tmp_path, under=under) as found:
         await create(found.client)
         yield found
 
@@ -100,7 +100,7 @@ async def test_the_data_of_a_frame_is_what_get_answers_to_the_byte(at: Served) -
         await anext(pieces)
         answer = await report(at.client, state="running", message="line\u2028next", details={"x": 2**53})
         seen = b""
-        while b"data: " + answer.content + b"\n\n" not in seen:
+        while b"data: " + answer.content + b"\n" not in seen:
             seen += await anext(pieces)
     assert (await at.client.get("/v1/jobs/a")).content == answer.content
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway import catchup
 from gateway import hub as hub_module
-from gateway import stream as stream_module
 from gateway.errors import GatewayError
 from gateway.eventlog.retention import Retention
 from gateway.frames import Form
@@ -46,7 +46,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds so small that every reader is often behind, and that the loop turns between any two deliveries."""
     monkeypatch.setattr(hub_module, "RING_RECORDS", 3)
-    monkeypatch.setattr(stream_module, "PAGE_RECORDS", 5)
+    monkeypatch.setattr(catchup, "PAGE_RECORDS", 5)
     monkeypatch.setattr(hub_module, "SLICE_STREAMS", 1)
     monkeypatch.setattr(hub_module, "SLICE_SECONDS", 0.0)
 
@@ -263,7 +263,7 @@ async def test_a_reader_that_compaction_overtakes_is_reset_in_mid_stream(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "RING_RECORDS", 1)
-    monkeypatch.setattr(stream_module, "PAGE_RECORDS", 3)
+    monkeypatch.setattr(catchup, "PAGE_RECORDS", 3)
     await scene.say("a", create=True, state="running")
     reader = Reader()
     await scene.read(reader, Wanted(Filter(), min_interval=0.0))

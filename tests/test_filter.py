@@ -12,6 +12,7 @@ from gateway.errors import GatewayError
 from gateway.eventlog.base import Entry
 from gateway.eventlog.batch import Batch
 from gateway.eventlog.hot import Extent
+from gateway.eventlog.known import Known
 from gateway.job import Change, Delete, Job, Wish
 from gateway.record import DELETED, PROGRESS, TRANSITION, Filter, Record, is_end
 from gateway.report import Identity, State
@@ -24,7 +25,7 @@ class Log:
     """What the log makes of the changes of one job, without the file."""
 
     def __init__(self, **identity: str) -> None:
-        self._batch = Batch(Extent([(1, "k7f3q2ab")], 0, 0, 0), 1, at(1), 0, {}, {})
+        self._batch = Batch(Extent([(1, "k7f3q2ab")], 0, 0, 0), 1, at(1), 0, Known(), {})
         self._identity = Identity("a", **identity)
         self.records = self._batch.records
 

@@ -30,9 +30,10 @@ def record(job: Job, event: str = TRANSITION) -> Record:
 
 
 def as_starlette(event: str | None, data: bytes | None, position: str | None = None, retry: int | None = None) -> bytes:
-    """The frame that sse-starlette would send."""
+    """The frame that sse-starlette would send, but for its id, which comes last: see `frames.frame`."""
     text = None if data is None else data.decode()
-    return ServerSentEvent(text, event=event, id=position, retry=retry, sep="\n").encode()
+    frame = ServerSentEvent(text, event=event, retry=retry, sep="\n").encode()
+    return frame if position is None else frame[:-1] + b"id: %s\n\n" % position.encode()
 
 
 def by_lines(body: bytes) -> list[Event]:
@@ -215,7 +216,7 @@ def test_any_data_is_one_event(event: str, key: str, value: Json) -> None:
     written = frames.frame(SSE, event, "k7f3q2ab-1", dumps({key: value}))
     assert EventStreamParser().feed(written) == by_lines(written)
     assert written == as_starlette(event, dumps({key: value}), "k7f3q2ab-1")
-    assert re.fullmatch(rb"id: [a-z2-7]{8}-[0-9]+", written.split(b"\n")[0])
+    assert re.fullmatch(rb"id: [a-z2-7]{8}-[0-9]+", written.split(b"\n")[2])
 
 
 # What leaves together

@@ -195,14 +195,28 @@ def page(first: int, last: int) -> RecordPage:
     return RecordPage(records, last)
 
 
-def test_a_feed_gives_the_page_that_begins_right_after_an_offset() -> None:
-    feed, pages = Feed(), [page(1, 2), page(3, 3), page(4, 6)]
-    for one in pages:
+def offsets(found: RecordPage | None) -> list[int] | None:
+    """Those of a page's records, of which the last has to be what was looked at."""
+    assert found is None or found.scanned == found.records[-1].offset
+    return None if found is None else [record.offset for record in found.records]
+
+
+def test_a_feed_gives_all_that_was_committed_right_after_an_offset_at_once() -> None:
+    feed = Feed()
+    for one in (page(1, 2), page(3, 3), page(4, 6)):
         feed.put(one)
-    assert feed.after(0) is pages[0]
-    assert feed.after(2) is pages[1]
-    assert feed.after(3) is pages[2]
+    assert offsets(feed.after(0)) == [1, 2, 3, 4, 5, 6]
     assert feed.after(6) is None
+
+
+def test_a_feed_gives_no_more_at_once_than_its_bound_and_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot, "TOGETHER_BYTES", 3)
+    feed = Feed()
+    for one in (page(1, 1), page(2, 2), page(3, 5), page(6, 6)):
+        feed.put(one)
+    assert offsets(feed.after(0)) == [1, 2]
+    assert offsets(feed.after(2)) == [3, 4, 5]
+    assert offsets(feed.after(5)) == [6]
 
 
 def test_a_feed_drops_what_was_read_elsewhere_and_gives_nothing_that_leaves_a_gap() -> None:
@@ -210,7 +224,7 @@ def test_a_feed_drops_what_was_read_elsewhere_and_gives_nothing_that_leaves_a_ga
     for one in pages:
         feed.put(one)
     assert feed.after(3) is None
-    assert feed.after(4) is pages[2]
+    assert offsets(feed.after(4)) == [5, 6]
     assert feed.after(4) is None
     feed.put(page(9, 9))
     assert feed.after(6) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -109,13 +108,13 @@ def test_a_number_in_place_of_a_truth_is_a_change(name: str, truth: Json, number
 
 def test_what_is_left_out_stays() -> None:
     job = new(**EVERYTHING)
-    assert say(job, progress=60) == replace(job, progress=60.0, version=2, updated=at(1))
+    assert say(job, progress=60) == job._replace(progress=60.0, version=2, updated=at(1))
 
 
 def test_null_is_said_and_clears() -> None:
     cleared: dict[str, Any] = dict.fromkeys(("step", "message", "error", "lease", "result"))
     job = new(**EVERYTHING)
-    assert say(job, **cleared) == replace(job, **cleared, version=2, updated=at(1))
+    assert say(job, **cleared) == job._replace(**cleared, version=2, updated=at(1))
 
 
 def test_links_and_result_are_set_whole() -> None:
@@ -198,8 +197,8 @@ def test_success_completes_a_reported_progress_and_clears_the_error() -> None:
     assert say(new(state="running"), state="succeeded").progress is None
     assert say(new(state="running"), state="succeeded", progress=3, error="x").progress == 100.0
     assert say(new(state="running"), state="succeeded", error="x").error is None
-    assert new(state="succeeded", progress=3, error="x") == replace(
-        new(state="succeeded"), progress=100.0, error=None, version=1
+    assert new(state="succeeded", progress=3, error="x") == new(state="succeeded")._replace(
+        progress=100.0, error=None, version=1
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -69,7 +68,7 @@ def test_a_silent_job_with_a_lease_is_stalled_where_it_should_be_at_work(state: 
         assert stall(job, 1, at(31)) is job
     else:
         stalled = stall(job, 1, at(31))
-        assert stalled == replace(job, stalled=True, updated=at(31), reported=None, version=2)
+        assert stalled == job._replace(stalled=True, updated=at(31), reported=None, version=2)
         assert stall(stalled, 2, at(62)) is stalled
 
 

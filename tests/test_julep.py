@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Json]:
 def read(body: Json) -> Job:
     """The job that a status makes."""
     identity, said = JULEP.parse(body)
-    return make(replace(identity, id=identity.id), said, body["updated_at"], DEFAULT_WORKSPACE)
+    return make(identity._replace(id=identity.id), said, body["updated_at"], DEFAULT_WORKSPACE)
 
 
 @relaxed

@@ -34,6 +34,7 @@ LAYERS = (
     "eventlog.codec",
     "eventlog.schema",
     "eventlog.hot",
+    "eventlog.known",
     "eventlog.queries",
     "eventlog.reading",
     "eventlog.batch",
@@ -44,9 +45,11 @@ LAYERS = (
     "eventlog.sqlite",
     "eventlog.numbered",
     # the live path
+    "plain",
     "frames",
     "hub",
     "wanted",
+    "catchup",
     "stream",
     "past",
     "leases",
@@ -56,8 +59,11 @@ LAYERS = (
     "dialects.sse",
     "dialects.body",
     "dialects.base",
+    "dialects.direct",
     "dialects.requests",
     "dialects.reading",
+    "dialects.quick",
+    "dialects.badge",
     "dialects.bulk",
     "dialects.writing",
     "dialects.canonical",
@@ -83,7 +89,9 @@ LAYERS = (
     "openapi",
     "site",
     "process",
+    "parked",
     "connection",
+    "door",
     "server",
     "app",
     # what runs elsewhere
@@ -187,7 +195,7 @@ def outside(name: str, source: str) -> list[str]:
     """What a module that runs elsewhere imports although it belongs to the server."""
     if top(name) not in ELSEWHERE:
         return []
-    servers = {layer for layer in LAYERS if top(layer) not in {"gateway", "errors", *ELSEWHERE}}
+    servers = {layer for layer in LAYERS if top(layer) not in {"gateway", "errors", "plain", *ELSEWHERE}}
     return [
         f"{name}:{line} imports {target}, which belongs to the server"
         for target, line in imported(ast.parse(source))

@@ -33,7 +33,7 @@ async def cycles(folder: Path, count: int) -> None:
     async with served(folder) as found:
         gateway: Gateway = found.app.state.gateway
         await found.client.post("/v1/jobs", json={"id": "a", "state": "running"})
-        await come_and_go(found, 0)
+        await asyncio.gather(*(come_and_go(found, number) for number in range(50)))  # fills the client's pool, too
         await until_empty(gateway)
         files, tasks = open_files(), len(asyncio.all_tasks())
         for start in range(0, count, 50):

@@ -11,7 +11,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -130,7 +130,7 @@ class Machine(RuleBasedStateMachine):
 
     def _told(self, life: Life, job: Job, event: str) -> None:
         self.head += 1
-        life.job = replace(job, position=self.book.log.position(self.head))
+        life.job = job._replace(position=self.book.log.position(self.head))
         life.told[self.head], life.events[self.head] = document(life.job), event
         life.deleted = event == DELETED
 

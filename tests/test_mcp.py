@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ def test_an_agent_is_spared_the_rest_of_a_long_message() -> None:
 @given(STATUSES | SUMMARIES)
 def test_what_was_read_is_shown_as_it_was(body: dict[str, Any]) -> None:
     identity, report = MCP.parse(body)
-    job = create(replace(identity, id=identity.id or "a"), report, at(0), DEFAULT_WORKSPACE)
+    job = create(identity._replace(id=identity.id or "a"), report, at(0), DEFAULT_WORKSPACE)
     assert MCP.status(job)["status"] == body["status"]
     shown = MCP.summary(job)
     wanted = dict(body)

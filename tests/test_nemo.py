@@ -57,7 +57,7 @@ def shown(job: Job) -> Json:
 def read(body: Json) -> Job:
     """The job that a status makes."""
     identity, said = NEMO.parse(body)
-    return make(replace(identity, id=identity.id or "a"), said, at(0), DEFAULT_WORKSPACE)
+    return make(identity._replace(id=identity.id or "a"), said, at(0), DEFAULT_WORKSPACE)
 
 
 def told(body: Json) -> Json:
@@ -236,7 +236,7 @@ def test_progress_is_written_for_people_and_is_100_only_when_it_is(progress: flo
 
 def test_what_was_reported_as_details_goes_before_what_is_made_of_the_rest() -> None:
     job = say(new(), state="running", progress=10, step="load", message="hm", details={"progress": "a tenth"}, lease=1)
-    assert shown(replace(job, stalled=True))["status_details"] == {
+    assert shown(job._replace(stalled=True))["status_details"] == {
         "progress": "a tenth", "current_step": "load", "message": "hm", "stalled": True,
     }  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -499,7 +498,7 @@ async def test_health_and_stats_say_how_many_runs_there_are(client: httpx.AsyncC
 
 @pytest.mark.parametrize("state", list(State))
 def test_trap_nothing_is_null_for_the_command_line_fails_on_progress_null(state: State) -> None:
-    status = PRAISONAI.status(replace(new(), state=state))
+    status = PRAISONAI.status(new()._replace(state=state))
     assert None not in status.values()
     assert None not in status.get("progress", {}).values()
 

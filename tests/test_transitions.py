@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -39,7 +38,7 @@ PAIRS = list(product(State, State))
 def in_state(state: State) -> Job:
     """A job in that state, which has been at work, with something of everything."""
     job = new(state="running", progress=50, error="e", details={"a": [1]}, labels={"l": "v"}, steps=[{"name": "s"}])
-    return replace(job, state=state, previous=State.RUNNING, version=7, position="k7f3q2ab-7")
+    return job._replace(state=state, previous=State.RUNNING, version=7, position="k7f3q2ab-7")
 
 
 def refused(error: GatewayError, job: Job, wanted: State) -> None:
@@ -87,7 +86,7 @@ def test_another_transition_is_refused_and_leaves_the_job_as_it_was(state: State
 @pytest.mark.parametrize("state", State)
 def test_the_state_as_it_is_changes_nothing(state: State) -> None:
     job = in_state(state)
-    job = replace(job, progress=100.0, error=None) if state is State.SUCCEEDED else job
+    job = job._replace(progress=100.0, error=None) if state is State.SUCCEEDED else job
     assert say(job, state=state) is job
 
 
@@ -161,7 +160,7 @@ def test_a_wish_is_granted_as_the_table_says(state: State, kind: str) -> None:
         assert wish(job, kind, at(9)) is job
     elif wanted in TABLE[state]:
         after = wish(job, kind, at(9))
-        assert after == replace(job, state=wanted, previous=state, updated=at(9), reported=None, version=8)
+        assert after == job._replace(state=wanted, previous=state, updated=at(9), reported=None, version=8)
     else:
         with pytest.raises(JobFinished if state in ENDS else IllegalTransition) as caught:
             wish(job, kind, at(9))
@@ -173,8 +172,8 @@ def test_a_wish_is_granted_as_the_table_says(state: State, kind: str) -> None:
 def test_a_job_that_has_not_begun_is_cancelled_at_once(state: State) -> None:
     job = new(state=state, lease=1, progress=3)
     after = wish(job, "cancel", at(9))
-    assert after == replace(
-        job, state=State.CANCELLED, previous=state, finished=at(9), updated=at(9), version=2, reported=None
+    assert after == job._replace(
+        state=State.CANCELLED, previous=state, finished=at(9), updated=at(9), version=2, reported=None
     )
     with pytest.raises(JobFinished):
         say(after, 10, state="running")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -185,7 +184,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Json]:
 def test_what_is_read_is_shown_again_as_it_was(body: dict[str, Json], known: bool) -> None:
     identity, report = Weaver().parse(body)
     if known:
-        before = create(identity, replace(report, state=State.CREATED, progress=MISSING), at(0), DEFAULT_WORKSPACE)
+        before = create(identity, report._replace(state=State.CREATED, progress=MISSING), at(0), DEFAULT_WORKSPACE)
         job = apply(before, report, at(90))
     else:
         job = create(identity, report, at(90), DEFAULT_WORKSPACE)
@@ -317,7 +316,7 @@ def test_a_record_is_rendered_once_and_what_depends_on_now_is_filled_in_for_each
 
     monkeypatch.setattr(weaver, "body_of", counted)
     dialect, job = Weaver(), say(new(id=ID), 5, state="running")
-    standing = Standing(replace(job, position="k7f3q2ab-2"), b"", 1, 2)
+    standing = Standing(job._replace(position="k7f3q2ab-2"), b"", 1, 2)
     answers = [
         orjson.loads(dialect.answer(standing, Form(), BASE, START + timedelta(seconds=seconds), pace))
         for seconds, pace in ((5.25, 1), (65, 2), (5 + 3600 * 30, 30))

@@ -15,7 +15,7 @@ from typing import ClassVar, Final, Literal, TypeAlias
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.dialects.body import BoundedBody, linger
 from gateway.errors import GatewayError, Internal, MethodNotAllowed, NotFound, RequestTimeout, TooLarge
@@ -24,6 +24,7 @@ from gateway.service import Gateway
 from gateway.values import Json
 
 Endpoint: TypeAlias = Callable[[Gateway, Request], Awaitable[Response]]
+Quick: TypeAlias = Callable[[Scope], tuple[Message, Message] | None]
 Schema: TypeAlias = Mapping[str, Json]
 JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
@@ -57,7 +58,8 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method at one address. `body` gives the schema's name by media type; a body that is `streamed` has no bound
-    of its own as a whole. `path` is relative to the dialect's prefix."""
+    of its own as a whole. `path` is relative to the dialect's prefix. `quick` makes what answers at once
+    whatever it can from memory, with the very messages that the endpoint's answer would be, and None for all else."""
 
     name: str
     method: str
@@ -71,6 +73,7 @@ class Operation:
     streamed: bool = False
     errors: tuple[type[GatewayError], ...] = ()
     documented: bool = True
+    quick: Callable[[Gateway], Quick] | None = None
 
 
 class Dialect:
@@ -128,10 +131,16 @@ class Resource:
         self.operations = {operation.method: operation for operation in operations}
         if "GET" in self.operations:
             self.operations["HEAD"] = self.operations["GET"]  # whose body never leaves: see Guard
+        self._quick = {name: it.quick(gateway) for name, it in self.operations.items() if it.quick and name != "HEAD"}
         self._allowed = [*self.operations, "OPTIONS"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         operation = self.operations.get(scope["method"])
+        quick = self._quick.get(scope["method"])
+        if quick is not None and (messages := quick(scope)) is not None:
+            for message in messages:
+                await send(message)
+            return
         body = BoundedBody(scope, receive, streamed=operation is not None and operation.streamed)
         request = Request(scope, body)
         try:

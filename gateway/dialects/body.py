@@ -29,6 +29,7 @@ OFF_LOOP: Final = 32 * 1024  # bytes from which a body is parsed in a thread; be
 LINGER_BYTES: Final = 8 * MAX_BODY  # of a refused body that are still read away …
 LINGER: Final = 2.0  # seconds … so that the sender reads the answer before the connection is reset
 
+_CONTAINER: Final = (dict, list)  # made once: `dict | list` would be made anew for every value
 _SPACED: Final = re.compile(rb"[ \t\n\r]:")
 _T = TypeVar("_T")
 
@@ -38,15 +39,14 @@ class BoundedBody:
     since then it tells of the end of the connection."""
 
     def __init__(self, scope: Scope, receive: Receive, *, streamed: bool = False) -> None:
-        self._receive, self._streamed = receive, streamed
-        self._length = Headers(scope=scope).get("content-length", "")
+        self._scope, self._receive, self._streamed = scope, receive, streamed
         self._size = 0
         self._start: float | None = None
         self.complete = False
 
     def check_length(self) -> None:
         """Refuse what says itself that it is too large."""
-        declared = self._length.lstrip("0")
+        declared = Headers(scope=self._scope).get("content-length", "").lstrip("0")
         if self._streamed or not declared.isascii() or not declared.isdecimal():
             return
         if len(declared) > len(str(MAX_BODY)) or int(declared) > MAX_BODY:
@@ -144,9 +144,9 @@ def _members(value: Json) -> int:
         item = waiting.pop()
         if isinstance(item, dict):
             count += len(item)
-            waiting += [child for child in item.values() if isinstance(child, dict | list)]
+            waiting += [child for child in item.values() if isinstance(child, _CONTAINER)]
         elif isinstance(item, list):
-            waiting += [child for child in item if isinstance(child, dict | list)]
+            waiting += [child for child in item if isinstance(child, _CONTAINER)]
     return count
 
 

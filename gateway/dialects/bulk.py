@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -21,7 +20,7 @@ from gateway.dialects.requests import check_key, digest, workspace_of
 from gateway.errors import GatewayError, InvalidReport, TooLarge
 from gateway.eventlog.base import Key, Outcome
 from gateway.record import dumps
-from gateway.report import LINE_IDENTITY, parse_identified
+from gateway.report import LINE_IDENTITY, Identity, parse_identified
 from gateway.service import BulkLine, Gateway
 
 MAX_LINE: Final = 256 * 1024  # bytes; as much as a document may have
@@ -44,10 +43,17 @@ class Lines:
 
     def feed(self, data: bytes) -> Iterator[bytes | None]:
         """The lines that end in this piece."""
-        *ended, rest = data.split(b"\n")
-        for piece in ended:
-            self._hold(piece)
-            yield from self.end()
+        first, *whole = data.split(b"\n")
+        self._hold(first)
+        if not whole:
+            return
+        yield from self.end()
+        rest = whole.pop()
+        for piece in whole:
+            if len(piece) > MAX_LINE:
+                yield None
+            elif line := piece.strip():
+                yield line
         self._hold(rest)
 
     def end(self) -> Iterator[bytes | None]:
@@ -74,10 +80,11 @@ class Answers:
         self._packer = zlib.compressobj(1)
         self._packed: list[bytes] = []
 
-    def add(self, value: object) -> None:
-        """One more line."""
-        self.count += 1
-        if packed := self._packer.compress(dumps(value) + b"\n"):
+    def add(self, values: Iterable[object]) -> None:
+        """More lines."""
+        lines = [dumps(value) for value in values]
+        self.count += len(lines)
+        if packed := self._packer.compress(b"\n".join([*lines, b""])):
             self._packed.append(packed)
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -95,14 +102,25 @@ async def report_bulk(gateway: Gateway, request: Request) -> Response:
     require_media_type(request, NDJSON)
     workspace = workspace_of(request)
     answers = Answers()
-    async for batch in _batches(request):
-        parsed = await _parse(batch, workspace)
-        good = [line for line in parsed if isinstance(line, BulkLine)]
-        outcomes = iter(await _report(gateway, good, answers.count))
-        for number, line in enumerate(parsed, answers.count + 1):
-            outcome = next(outcomes) if isinstance(line, BulkLine) else line
-            answers.add(_answer(outcome, number))
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for batch in _batches(request):
+            parsed = await _parse(batch, workspace)  # while the lines before are on their way to the disk
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(_write(gateway, parsed, answers))
+            await asyncio.sleep(0)
+    finally:
+        if writing is not None:  # also where the request ends with an error: what was taken is said there
+            await writing
     return StreamingResponse(answers.pieces(), headers=dict(NOSNIFF), media_type=NDJSON)
+
+
+async def _write(gateway: Gateway, parsed: Sequence[_Parsed], answers: Answers) -> None:
+    good = [line for line in parsed if isinstance(line, BulkLine)]
+    outcomes = iter(await _report(gateway, good, answers.count))
+    whole = (next(outcomes) if isinstance(line, BulkLine) else line for line in parsed)
+    answers.add(_answer(outcome, number) for number, outcome in enumerate(whole, answers.count + 1))
 
 
 async def _batches(request: Request) -> AsyncIterator[list[bytes | None]]:
@@ -155,11 +173,12 @@ def _parse_line(line: bytes | None, workspace: str) -> BulkLine:
     data = read_bounded(line)
     if not isinstance(data, dict):
         raise InvalidReport("a line must be a JSON object", field="")
-    said = {name: value for name, value in data.items() if name != "key"}
+    said = {name: value for name, value in data.items() if name != "key"} if "key" in data else data
     identity, report = parse_identified(said, LINE_IDENTITY)
     if identity.id is None:
         raise InvalidReport("job is missing: say which job this line is about", field="job")
-    identity = replace(identity, workspace=identity.workspace or workspace)
+    if identity.workspace is None:
+        identity = Identity(identity.id, workspace, identity.name, identity.process)
     key = Key("job", check_key(data["key"], "key"), digest(ROUTE, said)) if "key" in data else None
     return BulkLine(identity, report, key)
 

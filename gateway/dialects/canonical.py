@@ -9,13 +9,17 @@ from typing import ClassVar, Final
 
 from starlette.requests import Request
 
+from gateway.dialects.badge import MAX_LABEL, SVG, read_badge
 from gateway.dialects.base import JSON, Answer, Dialect, Operation, Parameter, Schema
 from gateway.dialects.bulk import MAX_LINES, report_bulk
+from gateway.dialects.quick import QuickRead
 from gateway.dialects.reading import (
+    HTML,
     MAX_INTERVAL,
     MAX_PAGE,
     NDJSON,
     PAGE,
+    PLAIN,
     SSE,
     list_jobs,
     read_events,
@@ -102,6 +106,9 @@ WAIT: Final = Parameter(
     "Prefer", "header", f"`wait=N`: with If-None-Match, wait up to N seconds for a change ({MAX_WAIT} at most).", TEXT
 )
 MINIMAL: Final = Parameter("Prefer", "header", "`return=minimal`: no document, unless a wish stands.", TEXT)
+LABEL: Final = Parameter(
+    "label", "query", "What stands on the left; the job's name where it is not said.", {**TEXT, "maxLength": MAX_LABEL}
+)
 AT: Final = Parameter(
     "at", "query", "An RFC 3339 time, or a position: the job as it stood then.",
     {"type": "string", "format": "date-time"},
@@ -111,7 +118,7 @@ BODY_ERRORS: Final = (InvalidReport, TooLarge, UnsupportedMediaType, RequestTime
 LOST: Final = (JobNotFound, JobDeleted)
 REFUSED: Final = (IllegalTransition, JobFinished)
 DOCUMENT: Final = ("ETag", "Last-Modified")
-EVENTS: Final = {SSE: "EventStream", NDJSON: "EventLines"}
+EVENTS: Final = {SSE: "EventStream", NDJSON: "EventLines", PLAIN: "Text"}
 ENDED: Final = Answer(204, "There is nothing to follow: all of it had ended by the cursor.")
 
 
@@ -164,10 +171,27 @@ OPERATIONS: Final = (
             Answer(200, "The job.", {JSON: "Job", SSE: "EventStream"},
                    (*DOCUMENT, "Retry-After", "Preference-Applied")),
             ENDED,
+            Answer(303, f"To the job's page, for who prefers {HTML}.", {}, ("Location",)),
             Answer(304, "The client has it already.", {}, (*DOCUMENT, "Retry-After", "Preference-Applied")),
         ),
         (ID, WORKSPACE, AT, OMIT, IF_NONE_MATCH, WAIT, *STREAM),
         errors=(*LOST, InvalidCursor, Compacted, NotAcceptable),
+        quick=QuickRead,
+    ),
+    Operation(
+        "read_badge",
+        "GET",
+        "/jobs/{id}/badge.svg",
+        read_badge,
+        "The job's status as a small picture",
+        (
+            Answer(200, "The badge.", {SVG: "Text"}, ("ETag",)),
+            Answer(304, "The client has it already.", {}, ("ETag",)),
+            Answer(404, "There is no such job, and a badge says so: a picture is all that a page can show here.",
+                   {SVG: "Text"}, ("ETag",)),
+            Answer(410, "The job was deleted, and a badge says so.", {SVG: "Text"}, ("ETag",)),
+        ),
+        (ID, WORKSPACE, LABEL, IF_NONE_MATCH),
     ),
     Operation(
         "delete_job",

@@ -93,8 +93,10 @@ class Guard:
         return host
 
     def _check_origin(self, headers: Headers, own: str) -> None:
-        permitted = {_normal(own), *self._origins}
         origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
+        if not origins and not sites:  # no browser
+            return
+        permitted = {_normal(own), *self._origins}
         if sites == ["same-origin"]:  # no page can set this; behind a proxy that ends TLS, `own` has the wrong scheme
             return
         if any(_normal(origin) not in permitted for origin in origins):

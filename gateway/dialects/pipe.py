@@ -18,7 +18,7 @@ from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.dialects.sse import EXTENSION, DirectWriter
+from gateway.dialects.sse import EXTENSION, Connection
 from gateway.record import dumps
 from gateway.stream import Subscription
 from gateway.values import Json
@@ -35,7 +35,7 @@ class Pipe:
     that a slow reader is slow for the subscription too."""
 
     def __init__(self) -> None:
-        self.direct: DirectWriter | None = None  # the connection itself, where the server offers it
+        self.direct: Connection | None = None  # the connection itself, where the server offers it
         self._held: asyncio.Queue[bytes | None] = asyncio.Queue(1)  # None: the body is complete
         self._left = False
 
@@ -46,6 +46,9 @@ class Pipe:
             return False
         self._held.put_nowait(data)
         return True
+
+    async def drained(self) -> None:
+        """See `wanted.Wire`."""
 
     async def write(self, data: bytes) -> None:
         """See `wanted.Wire`."""
@@ -136,5 +139,6 @@ def _told(block: bytes, tell: Tell) -> bytes:
 
 
 def encoded(name: str, data: Json, position: str | None = None) -> bytes:
-    """One frame."""
-    return ServerSentEvent(dumps(data).decode(), event=name, id=position, sep="\n").encode()
+    """One frame; its id comes last, for the reason that `frames.frame` gives."""
+    frame = ServerSentEvent(dumps(data).decode(), event=name, sep="\n").encode()
+    return frame if position is None else b"%sid: %s\n\n" % (frame[:-1], position.encode())

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
+from urllib.parse import quote
 
 import orjson
 from starlette.requests import Request
@@ -29,6 +31,7 @@ from gateway.dialects.requests import (
 )
 from gateway.dialects.sse import SubscriptionResponse
 from gateway.errors import InvalidReport, InvalidRequest
+from gateway.eventlog.base import Standing
 from gateway.frames import Form, without
 from gateway.job import Job
 from gateway.record import Filter
@@ -39,18 +42,23 @@ from gateway.wanted import EARLIEST, Wanted
 
 SSE: Final = "text/event-stream"
 NDJSON: Final = "application/x-ndjson"
+PLAIN: Final = "text/plain"
+HTML: Final = "text/html"
 PAGE: Final = 100  # jobs or records of a page, unless asked otherwise
 MAX_PAGE: Final = 1000  # their documents may be large
 MAX_INTERVAL: Final = 3_600_000  # ms; who wants less than one progress an hour wants none
-KINDS: Final[Mapping[str, Literal["sse", "ndjson"]]] = {SSE: "sse", NDJSON: "ndjson"}
+KINDS: Final[Mapping[str, Literal["sse", "ndjson", "text"]]] = {SSE: "sse", NDJSON: "ndjson", PLAIN: "text"}
 Resumption: TypeAlias = tuple[str | None, bool, float | None]
 NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
 
 async def read_job(gateway: Gateway, request: Request) -> Response:
-    """`GET /jobs/{id}`: the job as it stands or stood, after a wait if the client prefers one, or its stream."""
-    media = negotiate(request, JSON, SSE)
+    """`GET /jobs/{id}`: the job as it stands or stood, after a wait if the client prefers one, its stream, or
+    for a browser its page."""
+    media = negotiate(request, JSON, SSE, *([HTML] if _may_want_page(request) else []))
     workspace, job_id = job_of(request)
+    if media == HTML:
+        return _to_page(workspace, job_id)
     omit, resume = omitted(request), _resumption(request)
     if media == SSE:
         if "at" in request.query_params:
@@ -58,7 +66,7 @@ async def read_job(gateway: Gateway, request: Request) -> Response:
         return await _stream_of_one(gateway, (workspace, job_id), resume, Form("sse", omit))
     if moment := request.query_params.get("at"):
         record = await gateway.at(workspace, job_id, moment.replace(" ", "+"))  # a bare + in a query means a space
-        return _document(request, record.job, record.document, omit, {})
+        return _answer(request, job_headers(record.job, omit) | {"Vary": "Accept"}, record.document, omit)
     standing = gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
     seconds = preferred_wait(request) if "if-none-match" in request.headers else None
     headers = {}
@@ -66,19 +74,42 @@ async def read_job(gateway: Gateway, request: Request) -> Response:
         headers["Preference-Applied"] = f"wait={seconds}"
         if none_match(request, etag(standing.job.position, omit)) and not standing.job.terminal:
             standing = await gateway.wait(standing, float(seconds))
-    if not standing.job.terminal:
-        headers["Retry-After"] = str(gateway.pace(standing))
-    return _document(request, standing.job, standing.document, omit, headers)
+    return _answer(request, document_headers(gateway, standing, omit) | headers, standing.document, omit)
+
+
+def _may_want_page(request: Request) -> bool:
+    """Whether text/html is meant where it is named. Java's own client names it first in every request and takes
+    anything (`text/html, image/gif, …, */*; q=.2`); browsers name XHTML too."""
+    named = request.headers.get("accept", "")
+    return "application/xhtml+xml" in named or "*/*" not in named
+
+
+def _to_page(workspace: str, job_id: str) -> Response:
+    """To the job's page. The address is relative, so it holds wherever the app is mounted and whatever a proxy adds."""
+    page = f"../../?job={quote(workspace, safe='')}/{quote(job_id, safe='')}"
+    return Response(status_code=303, headers={"Location": page, "Vary": "Accept", "Cache-Control": "no-cache"})
 
 
 def job_headers(job: Job, omit: frozenset[str] = frozenset()) -> dict[str, str]:
     """The headers that go with a job's document."""
-    changed = format_datetime(datetime.fromisoformat(job.updated), usegmt=True)
+    changed = _http_date(job.updated)
     return {"ETag": etag(job.position, omit), "Last-Modified": changed, "Cache-Control": "no-cache", **NOSNIFF}
 
 
-def _document(request: Request, job: Job, data: bytes, omit: frozenset[str], more: dict[str, str]) -> Response:
-    headers = {**job_headers(job, omit), "Vary": "Accept", **more}
+def document_headers(gateway: Gateway, standing: Standing, omit: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The headers of a job's document where it is read as it stands."""
+    headers = {**job_headers(standing.job, omit), "Vary": "Accept"}
+    if not standing.job.terminal:
+        headers["Retry-After"] = str(gateway.pace(standing))
+    return headers
+
+
+@lru_cache(maxsize=256)  # jobs that move in one transaction have the time of it in common
+def _http_date(stamp: str) -> str:
+    return format_datetime(datetime.fromisoformat(stamp), usegmt=True)
+
+
+def _answer(request: Request, headers: dict[str, str], data: bytes, omit: frozenset[str]) -> Response:
     if none_match(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(without(data, omit), headers=headers, media_type=JSON)
@@ -96,7 +127,7 @@ async def list_jobs(gateway: Gateway, request: Request) -> Response:
 
 async def read_events(gateway: Gateway, request: Request) -> Response:
     """`GET /jobs/{id}/events`: the job's stream, or a page of its history."""
-    media = negotiate(request, SSE, JSON, NDJSON)
+    media = negotiate(request, SSE, JSON, NDJSON, PLAIN)
     workspace, job_id = job_of(request)
     omit, resume = omitted(request), _resumption(request)
     limit = whole_number(request, "limit", PAGE, 1, MAX_PAGE)
@@ -118,7 +149,7 @@ async def read_events(gateway: Gateway, request: Request) -> Response:
 
 async def stream_events(gateway: Gateway, request: Request) -> Response:
     """`GET /events`: one stream over many jobs."""
-    media = negotiate(request, SSE, NDJSON)
+    media = negotiate(request, SSE, NDJSON, PLAIN)
     form = Form(KINDS[media], omitted(request))
     return await _stream(gateway, Wanted(filter_of(request), None, *_resumption(request), form))
 

@@ -41,6 +41,8 @@ _T = TypeVar("_T")
 
 def refuse_unknown(request: Request, operation: Operation) -> None:
     """Refuse query parameters that the operation does not know, and those that repeat but must not."""
+    if not request.scope["query_string"]:
+        return
     known = {parameter.name: parameter for parameter in operation.parameters if parameter.place == "query"}
     seen: dict[str, int] = {}
     for name, _ in request.query_params.multi_items():
@@ -66,7 +68,7 @@ def checked(parse: Callable[[Json, str], _T], value: Json, field: str) -> _T:
 
 def workspace_of(request: Request) -> str:
     """The workspace that the query names, or the default one."""
-    value = request.query_params.get("workspace")
+    value = request.query_params.get("workspace") if request.scope["query_string"] else None
     return DEFAULT_WORKSPACE if value is None else checked(parse_workspace, value, "workspace")
 
 

@@ -1,23 +1,26 @@
 """The response that carries a subscription over ASGI; with `pipe`, the only file that imports sse-starlette.
 
 It derives from `EventSourceResponse`, whose headers and HEAD it keeps. What it overrides is the task group for each
-connection: here one task waits for the reader to leave, and everything is written by the hub, or by the subscription's
-own task while it catches up.
+connection: on our own server the response returns at once, and the connection stays with the subscription; under any
+other one task waits for the reader to leave. Everything is written by the hub, or by the subscription's own task while
+it catches up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Protocol
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 from sse_starlette.sse import AppStatus, EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway.stream import Subscription
+from gateway.wanted import Wire
 
 EXTENSION = "status_gateway.write"
-MEDIA_TYPES = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}
+MEDIA_TYPES = {"sse": "text/event-stream", "ndjson": "application/x-ndjson", "text": "text/plain"}
 HEADERS = {
     "Cache-Control": "no-store, no-transform",
     "Incremental": "?1",
@@ -25,27 +28,38 @@ HEADERS = {
 }
 
 
-class DirectWriter(Protocol):
-    """What our server offers under `scope["extensions"][EXTENSION]`, once the response has started."""
+Opener: TypeAlias = Callable[[str, str | None], Subscription | None]  # of a job, from a header's cursor, if at once
 
-    def try_write(self, data: bytes) -> bool:
-        """Write a piece of the body now; False where the socket does not drain, and then nothing was written."""
+
+class Connection(Protocol):
+    """What our server offers under `scope["extensions"][EXTENSION]`."""
+
+    def park(self, gone: Callable[[], None]) -> Wire | None:
+        """Once the response has started: the rest of its body, which goes on when the app has returned. `gone` is
+        called when it is over. None where the connection can't be had; then the app goes on as under any server."""
+
+    def learn(self, job: str, opener: Opener) -> None:
+        """The same request, word for word but for the name of the job in its path and its Last-Event-ID, may be
+        answered by what this opens."""
 
     def abort(self) -> None:
         """Drop the connection at once."""
 
 
 class AsgiWire:
-    """A response body over ASGI, and past it where the server offers that. Without the offer `try_write` always
-    declines, so that every frame is written by a task that awaits `send`, which any server understands."""
+    """A response body over plain ASGI. `try_write` always declines, so that every frame is written by a task that
+    awaits `send`, which any server understands."""
 
-    def __init__(self, send: Send, direct: DirectWriter | None) -> None:
-        self._send, self._direct = send, direct
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self.aborted = asyncio.Event()
 
     def try_write(self, data: bytes) -> bool:
         """See `wanted.Wire`."""
-        return self._direct is not None and self._direct.try_write(data)
+        return False
+
+    async def drained(self) -> None:
+        """See `wanted.Wire`."""
 
     async def write(self, data: bytes) -> None:
         """See `wanted.Wire`."""
@@ -58,36 +72,49 @@ class AsgiWire:
     def abort(self) -> None:
         """See `wanted.Wire`."""
         self.aborted.set()
-        if self._direct is not None:
-            self._direct.abort()
+
+
+@functools.cache
+def _members(media_type: str) -> Mapping[str, Any]:
+    """Those of a response of that kind. Making one makes a lock and more, of which ours use nothing."""
+    response = EventSourceResponse(_nothing(), headers=HEADERS, media_type=media_type, ping=0, sep="\n")
+    del response.headers["Connection"]  # a hop-by-hop header: the server's business
+    return {name: value for name, value in vars(response).items() if name != "_headers"}
 
 
 class SubscriptionResponse(EventSourceResponse):
     """An event stream, or the same as lines of JSON, of one subscription."""
 
     def __init__(self, subscription: Subscription) -> None:
-        media_type = MEDIA_TYPES[subscription.form.kind]
-        super().__init__(_nothing(), headers=HEADERS, media_type=media_type, ping=0, sep="\n")
-        del self.headers["Connection"]  # a hop-by-hop header: the server's business
+        vars(self).update(_members(MEDIA_TYPES[subscription.form.kind]))
+        self.raw_headers = list(self.raw_headers)  # middleware may add to them
         self._subscription = subscription
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Open the subscription, and wait until the reader is gone or the stream has ended."""
+        """Open the subscription; return at once where the connection can be had, else when the stream is over."""
+        subscription = self._subscription
         if scope["method"] == "HEAD":
-            self._subscription.close()
+            subscription.close()
             await super().__call__(scope, receive, send)
             return
-        direct = scope.get("extensions", {}).get(EXTENSION)
-        wire = AsgiWire(send, direct)
+        connection: Connection | None = scope.get("extensions", {}).get(EXTENSION)
+        parked: Wire | None = None
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            self._subscription.open(wire)
-            if direct is None:
-                await _until_gone_or_aborted(receive, wire)
-            else:
-                await _until_gone(receive)
+            if connection is not None:
+                parked = connection.park(subscription.close)
+            if connection is not None and parked is not None:
+                subscription.open(parked)
+                job = scope.get("path_params", {}).get("id")
+                if job is not None and (opener := subscription.again()):
+                    connection.learn(job, opener)
+                return
+            wire = AsgiWire(send)
+            subscription.open(wire)
+            await _until_gone_or_aborted(receive, wire)
         finally:
-            self._subscription.close()
+            if parked is None:
+                subscription.close()
 
 
 async def _until_gone(receive: Receive) -> None:

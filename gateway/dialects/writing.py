@@ -6,7 +6,6 @@ Law: a producer learns of every wish: an answer that leaves the document out is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -33,7 +32,7 @@ async def create_job(gateway: Gateway, request: Request) -> Response:
     """`POST /jobs`: a new job, or the one that was created with the same content before."""
     workspace = workspace_of(request)
     data, (identity, report) = await parse_body(request, _parse_creation)
-    identity = replace(identity, workspace=identity.workspace or workspace)
+    identity = identity._replace(workspace=identity.workspace or workspace)
     data = data | {"workspace": identity.workspace}
     outcome = await gateway.create(
         identity, report, digest=digest("", data), key=key_of(request, "workspace", data), by=ANONYMOUS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.errors import GatewayError
 from gateway.job import Change, Job
@@ -25,8 +25,7 @@ class Key:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What is to be appended: changes of one job, all or none of them.
 
     `identity` says with what a job that is not known is created; without it the job must be known. With `fresh` the
@@ -45,8 +44,7 @@ class Entry:
     expect: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A job as it stands: its document, and where its records lie in the log (`first`, `last`, offsets).
 
     Records of the job at or before offset `floor` may have been compacted. `deleted` says that `last` is a tombstone.
@@ -60,8 +58,7 @@ class Standing:
     deleted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What an entry led to: the job after it, whether a record was made, whether this is an answer given before."""
 
     standing: Standing

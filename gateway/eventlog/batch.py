@@ -6,7 +6,7 @@ entries before it; only when its last change has passed does anything of it join
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -20,14 +20,13 @@ from gateway.errors import (
     KeyReused,
     PreconditionFailed,
 )
-from gateway.eventlog.base import Entry, Outcome, Standing
+from gateway.eventlog.base import Entry, Key, Outcome, Standing
 from gateway.eventlog.codec import CODEC, MAX_CHAIN, SMALL, fold
 from gateway.eventlog.hot import Chain, Extent, HotJob
-from gateway.job import Change, Delete, Job, Stall, Wish, apply, create, remains, stall, wish
+from gateway.eventlog.known import JobKey, Known
+from gateway.job import Change, Delete, Job, Stall, Wish, apply, create, evolve, remains, stall, wish
 from gateway.record import DELETED, PROGRESS, TRANSITION, Record, alias_of, as_json, document
 from gateway.report import Report
-
-JobKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,8 @@ class Rows:
 
 
 class Batch:
-    """Entries worked out one after the other. `jobs` holds the jobs that are known, `names` the key of a job by
-    (workspace, id or alias), `keys` the idempotency keys that are known; all are brought up to date as entries pass."""
+    """Entries worked out one after the other. `known` holds the jobs they are about as far as these exist, `keys` the
+    idempotency keys that are known; both are brought up to date as entries pass."""
 
     def __init__(
         self,
@@ -69,12 +68,11 @@ class Batch:
         next_row: int,
         now: str,
         now_ms: int,
-        jobs: dict[JobKey, HotJob],
+        known: Known,
         keys: dict[tuple[str, str], KnownKey],
     ) -> None:
         self._extent, self._now, self._now_ms = extent, now, now_ms
-        self.jobs, self.keys = jobs, keys
-        self.names = {(key[0], alias_of(*key)): key for key in jobs}
+        self.known, self.keys = known, keys
         self.head, self.next_row = extent.head, next_row
         self.rows = Rows()
         self.records: list[Record] = []
@@ -84,33 +82,35 @@ class Batch:
 
     def add(self, entry: Entry) -> Outcome | Replay:
         """Work out an entry. Raises what it is refused with; the batch is then as it was."""
-        hot = self._find(entry.workspace, entry.id)
+        hot = self.known.find(entry.workspace, entry.id)
+        if entry.key is not None:
+            return self._add_keyed(entry, entry.key, hot)
+        if hot is not None and hot.standing.deleted:
+            raise JobDeleted
+        return self._change(entry, hot)
+
+    def _add_keyed(self, entry: Entry, key: Key, hot: HotJob | None) -> Outcome | Replay:
         scope = self.scope(entry)
-        known = None if entry.key is None else self.keys.get((scope, entry.key.key))
-        if entry.key is not None and known is not None:
-            if known.digest != entry.key.digest:
+        known = self.keys.get((scope, key.key))
+        if known is not None:
+            if known.digest != key.digest:
                 raise KeyReused(field="Idempotency-Key")
             return Replay(known.row, known.offset, known.status == 201)
         if hot is not None and hot.standing.deleted:
             raise JobDeleted
         outcome = self._change(entry, hot)
-        if entry.key is not None:
-            standing = outcome.standing
-            row = self.jobs[standing.job.key].row
-            known = KnownKey(entry.key.digest, 201 if outcome.made else 200, row, standing.last)
-            self.keys[scope, entry.key.key] = known
-            self.rows.keys.append((scope, entry.key.key, known.digest, known.status, known.row, known.offset))
+        standing = outcome.standing
+        row = self.known.jobs[standing.job.key].row
+        known = KnownKey(key.digest, 201 if outcome.made else 200, row, standing.last)
+        self.keys[scope, key.key] = known
+        self.rows.keys.append((scope, key.key, known.digest, known.status, known.row, known.offset))
         return outcome
-
-    def _find(self, workspace: str, job_id: str) -> HotJob | None:
-        key = workspace, job_id
-        return self.jobs.get(key) or self.jobs.get(self.names.get(key, key))
 
     def scope(self, entry: Entry) -> str:
         """The scope of an entry's key: the workspace, or the job under its own id, whichever name it is called by."""
         if entry.key is not None and entry.key.scope == "workspace":
             return entry.workspace
-        hot = self._find(entry.workspace, entry.id)
+        hot = self.known.find(entry.workspace, entry.id)
         return f"{entry.workspace}/{hot.standing.job.id if hot else entry.id}"
 
     def _change(self, entry: Entry, hot: HotJob | None) -> Outcome:
@@ -128,11 +128,10 @@ class Batch:
         steps: list[tuple[str, Job, Job, bytes]] = []
         job = standing.job
         for change in entry.changes:
-            before, job = job, _changed(job, change, self._now)
+            position = self._extent.position(self.head + len(steps) + 1)
+            before, job = job, _changed(job, change, self._now, position)
             if job is not before:
-                event = _event(change, before, job)
-                job = replace(job, position=self._extent.position(self.head + len(steps) + 1))
-                steps.append((event, before, job, document(job)))
+                steps.append((_event(change, before, job), before, job, document(job)))
         for event, before, after, data in steps:
             self._record(entry, hot, event, before, after, data)
             hot = self.touched[after.key]
@@ -145,10 +144,10 @@ class Batch:
         if not isinstance(first, Report):
             raise JobNotFound
         alias = alias_of(entry.workspace, entry.id)
-        if alias != entry.id and self._find(entry.workspace, alias) is not None:
+        if alias != entry.id and self.known.find(entry.workspace, alias) is not None:
             raise JobExists(f"another job has the id {alias!r}, under which dialects would show this one", field="id")
-        job = create(replace(entry.identity, id=entry.id), first, self._now, entry.workspace)
-        job = replace(job, position=self._extent.position(self.head + 1))
+        position = self._extent.position(self.head + 1)
+        job = create(entry.identity._replace(id=entry.id), first, self._now, entry.workspace, position)
         data = document(job)
         if others:
             raise InvalidReport("a job is created by one report", field="")
@@ -161,7 +160,7 @@ class Batch:
         )
         self.rows.identities += [(job.workspace, name, row) for name in {job.id, alias}]
         self._record(entry, hot, TRANSITION, None, job, data)
-        self.names[job.workspace, alias] = job.key
+        self.known.names[job.workspace, alias] = job.key
         return Outcome(self.touched[job.key].standing, made=True)
 
     def _record(self, entry: Entry, hot: HotJob, event: str, before: Job | None, after: Job, data: bytes) -> None:
@@ -184,25 +183,27 @@ class Batch:
         )
         standing = Standing(after, data, hot.standing.first, offset, hot.standing.floor, event == DELETED)
         new = HotJob(standing, hot.row, chain, hot.digest)
-        self.touched[after.key] = new
-        self.jobs[after.key] = new
+        key = after.key
+        self.touched[key] = self.known.jobs[key] = new
         if relabelled or (before is None and after.labels):
-            self.relabelled[after.key] = new
+            self.relabelled[key] = new
         if before is None or event != PROGRESS or before.lease != after.lease:
-            self.moved.add(after.key)
-        self.records.append(Record(offset, after.position, event, entry.by, after.key, data, was=was, job=after))
+            self.moved.add(key)
+        self.records.append(Record(offset, after.position, event, entry.by, key, data, was=was, job=after))
 
 
-def _changed(job: Job, change: Change, now: str) -> Job:
+def _changed(job: Job, change: Change, now: str, position: str) -> Job:
     if isinstance(change, Report):
-        return apply(job, change, now)
+        return apply(job, change, now, position)
     if isinstance(change, Wish):
-        return wish(job, change.kind, now)
-    if isinstance(change, Stall):
-        return stall(job, change.version, now)
-    if not job.terminal:
+        after = wish(job, change.kind, now)
+    elif isinstance(change, Stall):
+        after = stall(job, change.version, now)
+    elif job.terminal:
+        after = remains(job, now)
+    else:
         raise JobNotFinished(f"the job is {job.state}; cancel it first, then delete it", state=job.state)
-    return remains(job, now)
+    return job if after is job else evolve(after, {"position": position})
 
 
 def _event(change: Change, before: Job, after: Job) -> str:
@@ -213,8 +214,8 @@ def _event(change: Change, before: Job, after: Job) -> str:
 
 def _body(hot: HotJob, before: Job | None, after: Job, data: bytes, offset: int) -> tuple[int | None, bytes, Chain]:
     chain = hot.chain
-    if before is not None and chain is not None and len(data) > SMALL and chain.count < MAX_CHAIN:
+    if before is not None and chain is not None and len(data) > SMALL and chain.changes < MAX_CHAIN:
         change = fold(as_json(before), as_json(after))
         if change is not None and chain.size + len(change) <= len(data):
-            return chain.base, change, Chain(chain.base, chain.count + 1, chain.size + len(change))
+            return chain.base, change, Chain(chain.base, chain.changes + 1, chain.size + len(change))
     return None, data, Chain(offset)

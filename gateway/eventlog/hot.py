@@ -5,28 +5,27 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.eventlog.base import RecordPage, Standing, Unresumable
 from gateway.record import Position, alias_of
 
 HOT_BYTES = 12 * 2**20  # of documents; parsed each takes six times as much, and the process is to stay below 150 MiB
 FEED_RECORDS = 4096  # that wait for the follower in memory; it is there within milliseconds
+TOGETHER_BYTES = 64 * 1024  # of documents; about what a reader's socket takes at once
 FEED_BYTES = 16 * 2**20  # of their documents
 HOT_JOBS = 20_000  # each costs about 1 KiB beside its document
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """Where a job's newest record is folded from: the whole body's offset, the number of changes since, their size."""
 
     base: int
-    count: int = 0
+    changes: int = 0
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class HotJob:
+class HotJob(NamedTuple):
     """A job as it stands, its row in the database, its chain where that is known, the digest of its create body."""
 
     standing: Standing
@@ -46,8 +45,11 @@ class HotJobs:
 
     def get(self, workspace: str, job_id: str) -> HotJob | None:
         """The job of that id or alias, if it is kept here."""
-        key = workspace, self._aliases.get((workspace, job_id), job_id)
+        key = workspace, job_id
         found = self._jobs.get(key)
+        if found is None and key in self._aliases:
+            key = workspace, self._aliases[key]
+            found = self._jobs.get(key)
         if found is not None:
             self._jobs.move_to_end(key)
         return found
@@ -55,9 +57,13 @@ class HotJobs:
     def put(self, hot: HotJob) -> None:
         """Keep a job as it stands now."""
         key = hot.standing.job.key
-        self._drop(key)
+        old = self._jobs.get(key)
+        if old is None:
+            self._aliases[key[0], alias_of(*key)] = key[1]  # dear: not to be made anew for each report
+        else:
+            self._size -= len(old.standing.document)
+            self._jobs.move_to_end(key)
         self._jobs[key] = hot
-        self._aliases[key[0], alias_of(*key)] = key[1]
         self._size += len(hot.standing.document)
         while len(self._jobs) > HOT_JOBS or (self._size > HOT_BYTES and len(self._jobs) > 1):
             self.forget(next(iter(self._jobs)))
@@ -130,12 +136,19 @@ class Feed:
         self._fed.set()
 
     def after(self, offset: int) -> RecordPage | None:
-        """The page that begins right after an offset, if it is here."""
+        """What follows right after an offset, if it is here: all that was committed since, so that it leaves together,
+        but no more than TOGETHER_BYTES and one commit. It ends at a gap, which a commit that failed can leave."""
         while self._pages and self._pages[0].scanned <= offset:
             self._drop()
         if not self._pages or self._pages[0].records[0].offset != offset + 1:
             return None
-        return self._drop()
+        page = self._drop()
+        records, size = list(page.records), _bytes(page)
+        while self._pages and size < TOGETHER_BYTES and self._pages[0].records[0].offset == page.scanned + 1:
+            page = self._drop()
+            records += page.records
+            size += _bytes(page)
+        return RecordPage(records, page.scanned)
 
     async def news(self) -> None:
         """Wait for the next commit; what was put since the last look counts."""

@@ -19,8 +19,8 @@ _LISTS: Final = (
     *(queries.ALL, queries.BY_STATE, queries.BY_NAME, queries.BY_LABEL),
     *(queries.BY_WORKSPACE, queries.BY_WORKSPACE_STATE, queries.BY_PROCESS, queries.BY_PROCESS_STATE),
 )
-_COUNTS: Final = {sql: f"SELECT count(*) FROM ({sql})" for sql in _LISTS}  # noqa: S608 - made of constants
-_FIRSTS: Final = {sql: f"SELECT first FROM ({sql})" for sql in _LISTS}  # noqa: S608 - made of constants
+_FIRSTS: Final = {sql: queries.firsts(sql) for sql in _LISTS}
+_COUNTS: Final = {sql: f"SELECT count(*) FROM ({first})" for sql, first in _FIRSTS.items()}  # noqa: S608 - constants
 _NO_LIMIT: Final = -1  # as SQLite's LIMIT has it
 
 

@@ -54,6 +54,11 @@ BY_IDENTITIES: Final = (
 BY_ROW: Final = f"{_COLUMNS} FROM jobs AS j {_RECORD} WHERE j.job = ?"
 
 
+def firsts(listing: str) -> str:
+    """The same list, of which only `first` is wanted: no record is read for it."""
+    return listing.replace(_COLUMNS, "SELECT j.first ").replace(_RECORD, "")
+
+
 def plans(match: Filter, before: int, limit: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """The queries whose pages, merged, are the page of jobs that match. `match.jobs` is not looked at.
 

@@ -23,7 +23,7 @@ from gateway.eventlog.base import JobPage, RecordPage, Standing
 from gateway.eventlog.codec import patch, unfold
 from gateway.eventlog.hot import Chain, Extent, HotJob
 from gateway.eventlog.queries import BY_IDENTITIES, BY_IDENTITY, plans
-from gateway.eventlog.schema import HEAD, call
+from gateway.eventlog.schema import HEAD, call, settle
 from gateway.job import Job
 from gateway.record import Filter, Record, dumps, from_json
 from gateway.values import Json
@@ -50,6 +50,8 @@ _LEASED = (
     "CROSS JOIN records AS r ON r.offset = j.last WHERE j.lease IS NOT NULL AND j.finished IS NULL"
 )
 Row = Sequence[Any]
+_Found = tuple[HotJob, int] | None
+_Asked = tuple[str, str, asyncio.Future[_Found]]
 Rows = sqlite3.Cursor | Generator[Row, None, None]
 _T = TypeVar("_T")
 
@@ -63,6 +65,8 @@ class Reading:
         self._idle: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for connection in connections:
             self._idle.put_nowait(connection)
+        self._asked: list[_Asked] = []
+        self._serving: asyncio.Task[None] | None = None  # for those who ask now
 
     async def close(self) -> None:
         """Close the connections; reads under way are finished first."""
@@ -94,14 +98,29 @@ class Reading:
         return await self.read(newest)
 
     async def standing(self, workspace: str, job_id: str) -> tuple[HotJob, int] | None:
-        """A job by id or alias, and the head of that read."""
+        """A job by id or alias, and the head of that read.
 
-        def standing(db: sqlite3.Connection) -> tuple[HotJob, int] | None:
-            for row in db.execute(BY_IDENTITY, (workspace, job_id)).fetchall():
-                return hot_job(db, row), row[9]
-            return None
+        Those who ask while no connection is free are served together: the way to its thread and back takes longer than
+        the read.
+        """
+        answer: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
+        self._asked.append((workspace, job_id, answer))
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+        return await answer
 
-        return await self.read(standing)
+    async def _serve(self) -> None:
+        """Answer all who have asked by the time that a connection is free. What fails is told to each of them."""
+        async with self._connection() as connection:
+            asked, self._asked, self._serving = self._asked, [], None
+            try:
+                found = await call(connection, lambda db: _at_one_moment(db, lambda db: _standings(db, asked)))
+            except Exception as error:
+                for _, _, answer in asked:
+                    settle(answer, error=error)
+            else:
+                for (_, _, answer), one in zip(asked, found, strict=True):
+                    settle(answer, one)
 
     async def rows(self, keys: Iterable[tuple[str, str]]) -> list[int]:
         """The rows of the jobs that exist, each once."""
@@ -182,6 +201,11 @@ def _of_jobs(db: sqlite3.Connection, jobs: Sequence[int], after: int, until: int
         each = [stack.enter_context(closing(db.execute(_OFFSETS, (job, after, until)))) for job in jobs]
         for (offset,) in heapq.merge(*each):
             yield from db.execute(_READ_ONE, (offset,)).fetchall()
+
+
+def _standings(db: sqlite3.Connection, asked: Sequence[_Asked]) -> list[_Found]:
+    rows = [db.execute(BY_IDENTITY, (workspace, name)).fetchone() for workspace, name, _ in asked]
+    return [None if row is None else (hot_job(db, row), row[9]) for row in rows]
 
 
 def _listed(db: sqlite3.Connection, match: Filter, before: int, limit: int) -> list[Standing]:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 from gateway.eventlog.batch import Batch
 
-_INSERT_RECORD = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+Statement = tuple[str, Sequence[Any]]
+
+# Rows of one statement, the most first: what is done once a statement (AUTOINCREMENT's bookkeeping, giving the
+# interpreter away and taking it back) is then done once for many rows.
+WIDTHS: Final = (64, 16, 4, 1)
+
+
+def _wide(begin: str, row: str, end: str = "") -> dict[int, str]:
+    return {width: f"{begin}{', '.join([row] * width)}{end}" for width in WIDTHS}
+
+
+_INSERT_RECORDS: Final = _wide("INSERT INTO records VALUES ", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_UPDATE_JOBS: Final = _wide(
+    "UPDATE jobs SET last = v.column1 FROM (VALUES ", "(?, ?)", ") AS v WHERE jobs.job = v.column2"
+) | {1: "UPDATE jobs SET last = ? WHERE job = ?"}
 _INSERT_JOB = (
     "INSERT INTO jobs (job, workspace, id, name, process, state, first, last, digest) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_UPDATE_JOB = "UPDATE jobs SET last = ? WHERE job = ?"
 _MOVE_JOB = "UPDATE jobs SET state = ?, last = ?, finished = ?, lease = ?, deleted = ? WHERE job = ?"
 _INSERT_IDENTITY = "INSERT INTO identities VALUES (?, ?, ?)"
 _INSERT_KEY = "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?)"
@@ -21,7 +35,7 @@ _DELETE_LABELS = "DELETE FROM labels WHERE job = ?"
 _INSERT_LABEL = "INSERT INTO labels VALUES (?, ?, ?, ?)"
 
 
-def statements(batch: Batch, begun: bool) -> list[tuple[str, Sequence[Any]]]:
+def statements(batch: Batch, begun: bool) -> list[Statement]:
     """What a batch writes, in one transaction, which may have begun."""
     rows = batch.rows
     moved, kept = [], []
@@ -38,18 +52,27 @@ def statements(batch: Batch, begun: bool) -> list[tuple[str, Sequence[Any]]]:
         for hot in batch.relabelled.values()
         for key, value in (hot.standing.job.labels or {}).items()
     ]
-    pairs: Iterable[tuple[str, Sequence[Any]]] = (
+    pairs: Iterable[Statement] = (
         (_INSERT_JOB, rows.jobs),
         (_INSERT_IDENTITY, rows.identities),
-        (_INSERT_RECORD, rows.records),
+        *_together(_INSERT_RECORDS, rows.records),
         (_MOVE_JOB, moved),
-        (_UPDATE_JOB, kept),
+        *_together(_UPDATE_JOBS, kept),
         (_DELETE_LABELS, [(hot.row,) for hot in batch.relabelled.values()]),
         (_INSERT_LABEL, labels),
         (_INSERT_KEY, rows.keys),
     )
     begin = [] if begun else [("BEGIN IMMEDIATE", [()])]
     return [*begin, *((sql, values) for sql, values in pairs if values), ("COMMIT", [()])]
+
+
+def _together(widths: dict[int, str], rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+    """The rows in as few statements as there are widths for."""
+    begin = 0
+    for width, sql in widths.items():
+        wide = range(begin, len(rows) - width + 1, width)
+        yield sql, [tuple(chain.from_iterable(rows[at : at + width])) for at in wide]
+        begin += len(wide) * width
 
 
 def milliseconds(text: str) -> int:

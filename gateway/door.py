@@ -1,0 +1,223 @@
+"""Where a connection begins. Law: a decision is taken once, by the app; here it is only repeated.
+
+Most connections of a crowd ask for the same, word for word, but for the job that they name and how far they have read
+of it. Once the app has answered such a request with a stream, the door remembers its head and what opens that stream,
+and the next one needs no parser, no task and no middleware. What is not the same request to the letter goes the whole
+way, and so does one whose job or cursor is not in memory.
+
+Whoever asks for a stream waits in line, and the line moves for a few milliseconds at a time: producers, single reads
+and the streams that are open already get their turn while a crowd comes in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import OrderedDict, deque
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway.connection import MAX_FIELDS, Asked, HttpProtocol, Patience
+from gateway.dialects.sse import Opener
+from gateway.parked import MAX_EARLY, Framed, Parked
+
+TRIED_UVICORN: Final = ((0, 50), (0, 56))  # from, and before: the releases whose inside was read; see pyproject.toml
+KNOWN: Final = 1024  # heads that are remembered, about 2 KiB each; the least recently used is forgotten
+MAX_KNOWN: Final = 4096  # bytes of such a head
+SLICE_SECONDS: Final = 0.004  # for which the line moves before the loop gets a turn, as in a fan-out
+
+_log = logging.getLogger(__name__)
+
+# Fields that no decision here depends on, whoever asks: two heads that differ in nothing else are the same request. One
+# that is looked at anywhere may not stand here, or one reader's answer would be another's; a test looks for it.
+IGNORED: Final = (
+    "accept-language", "cookie", "dnt", "last-event-id", "priority", "referer", "sec-ch-ua", "sec-ch-ua-mobile",
+    "sec-ch-ua-platform", "sec-gpc", "traceparent", "tracestate", "user-agent", "x-forwarded-for", "x-real-ip",
+    "x-request-id",
+)  # fmt: skip
+_IGNORED: Final = re.compile(rf"\r\n(?:{'|'.join(IGNORED)}):[\t -~\x80-\xff]*(?=\r\n)".encode("latin-1"), re.IGNORECASE)
+_JOB: Final = re.compile(rb"GET /v1/jobs/([A-Za-z0-9._~:-]+)(?=[/? ])")  # anywhere else it could mean something else
+_CURSOR: Final = re.compile(rb"\r\nlast-event-id:([\t -~\x80-\xff]*)(?=\r\n)", re.IGNORECASE)
+_ASKED_OTHERWISE: Final = re.compile(rb"[^\r]*[?&](?:after|lastEventId|last_event_id|[^=&\r]*%)")  # in the address
+
+
+class Entrance:
+    """What the connections of one server share; uvicorn calls it for each new one, as it would a protocol's class."""
+
+    config: Config
+    state: ServerState
+    app_state: dict[str, Any]
+    loop: asyncio.AbstractEventLoop | None
+
+    def __init__(self) -> None:
+        self.patience = Patience()
+        self._kept: Patience | None = None  # for connections that were used before
+        self.connections: set[Any] = set()
+        self.framed = Framed()
+        self._known: OrderedDict[bytes, tuple[Opener, bytes]] = OrderedDict()
+        self._line: deque[Door] = deque()
+
+    def __call__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Door:
+        self.config, self.state, self.app_state, self.loop = config, server_state, app_state, _loop
+        self.connections = server_state.connections
+        return Door(self, self.patience)
+
+    def welcome(self, transport: asyncio.Transport, data: bytes) -> None:
+        """See `parked.Home`."""
+        if self._kept is None:
+            self._kept = Patience(self.config.timeout_keep_alive)
+        door = Door(self, self._kept)
+        transport.set_protocol(door)
+        door.connection_made(transport)
+        if data:
+            door.data_received(data)
+
+    def learn(self, head: bytes, opener: Opener, lines: bytes) -> None:
+        """See `connection.Hall`."""
+        self._known[head] = opener, lines
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+
+    def line_up(self, door: Door) -> None:
+        """Let it in when its turn has come."""
+        self._line.append(door)
+        if len(self._line) == 1:
+            asyncio.get_running_loop().call_soon(self._move)
+
+    def _move(self) -> None:
+        until = time.perf_counter() + SLICE_SECONDS
+        while self._line:
+            door = self._line[0]
+            try:
+                door.enter()
+            except Exception:
+                _log.exception("a connection failed at the door")
+                door.transport.abort()
+            self._line.popleft()  # only now, so that whoever lines up meanwhile finds that it moves already
+            if time.perf_counter() >= until:
+                break
+        if self._line:
+            asyncio.get_running_loop().call_soon(self._move)
+
+    def open(self, transport: asyncio.Transport, asked: Asked) -> bool:
+        """Answer a request that is known; False where it is not, or its stream can't be had at once."""
+        found = self._known.get(asked.head)
+        if found is None or asked.job is None:
+            return False
+        self._known.move_to_end(asked.head)
+        opener, lines = found
+        stream = opener(asked.job, asked.cursor)
+        if stream is None:
+            return False
+        first = stream.ready()
+        if first is None:
+            stream.close()
+            return False
+        wire = Parked(self, transport, stream.close, chunked=True, keep_alive=True)
+        common = b"".join([b"%b: %b\r\n" % field for field in self.state.default_headers])
+        wire.begin(STATUS_LINE[200] + common + lines, first)
+        stream.live(wire)
+        return True
+
+    def let_in(self, transport: asyncio.Transport, data: bytes, asked: Asked | None) -> None:
+        """Let uvicorn's connection have it, with what has come so far."""
+        protocol = HttpProtocol(self.config, self.state, self.app_state, self.loop)
+        protocol.hall, protocol.asked = self, asked
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(data)
+
+
+class Door(asyncio.Protocol):
+    """A connection of which no byte has come yet, or one that stands in line."""
+
+    __slots__ = ("_data", "_hall", "_patience", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, hall: Entrance, patience: Patience) -> None:
+        self._hall, self._patience = hall, patience
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is one
+        """Wait for a request."""
+        self.transport = transport
+        self._hall.connections.add(self)
+        self._patience.begin(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing was asked."""
+        self._leave()
+
+    def late(self) -> None:
+        """Nothing was asked for too long."""
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """The server ends."""
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """The beginning of a request, and nearly always all of it."""
+        if self._data:  # it stands in line
+            self._data += data
+            if len(self._data) > MAX_EARLY:
+                self.transport.abort()
+            return
+        self._patience.end(self)
+        self._data = data
+        if data.startswith(b"GET ") and b"event-stream" in data:
+            self._hall.line_up(self)
+        else:
+            self.enter()
+
+    def enter(self) -> None:
+        """Go on, unless whoever came has left."""
+        if self.transport.is_closing():
+            return
+        self._hall.connections.discard(self)
+        asked = identify(self._data)
+        if asked is None or not self._hall.open(self.transport, asked):
+            self._hall.let_in(self.transport, self._data, asked)
+
+    def _leave(self) -> None:
+        self._hall.connections.discard(self)
+        self._patience.end(self)
+
+
+def identify(data: bytes) -> Asked | None:
+    """What a request asks for; None for what is no whole head of a GET, and nothing behind it, or can't be compared."""
+    if not data.startswith(b"GET ") or data.find(b"\r\n\r\n") != len(data) - 4 or len(data) > MAX_KNOWN:
+        return None
+    if b"\r\n " in data or b"\r\n\t" in data or data.count(b"\r\n") > MAX_FIELDS:  # a field that goes on, or too many
+        return None
+    cursors = _CURSOR.findall(data)
+    if len(cursors) > 1 or (cursors and _ASKED_OTHERWISE.match(data)):
+        return None
+    cursor = cursors[0].strip().decode("latin-1") if cursors else None
+    found = _JOB.match(data)
+    if found is None:
+        return Asked(_IGNORED.sub(b"", data), None, cursor or None)
+    return Asked(_IGNORED.sub(b"", data[: found.start(1)] + data[found.end() :]), found[1].decode(), cursor or None)
+
+
+def protocol_for(version: str) -> Entrance | type[HttpToolsProtocol]:
+    """The connections to use with that release of uvicorn: our own where its inside is known, else uvicorn's."""
+    release = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
+    if TRIED_UVICORN[0] <= release < TRIED_UVICORN[1]:
+        return Entrance()
+    _log.warning(
+        "uvicorn %s was not tried: request heads have no bounds, and streams are written the slow way", version
+    )
+    return HttpToolsProtocol

@@ -1,166 +1,221 @@
-// All jobs of the gateway, fed by one EventSource. What jobs say is only ever set as text, never as markup.
-"use strict";
+/**
+ * The dashboard's shell: which page the address means, the light of the connection, the theme, the keyboard.
+ * Law: it knows of the gateway only what the public API says, and builds on the same client as any other page.
+ */
 
-const STREAM = "v1/events?omit=steps,details,result"; // relative: the gateway may be mounted under a path
-const MAX_ROWS = 1000; // as many as the gateway shows at first
-const SILENCE_MS = 45_000; // three heartbeats missed: the connection is dead, whatever the browser believes
-const REOPEN_MS = 5_000; // after an answer that ends an EventSource for good
+import { Indicator } from "./dashboard/connection.js";
+import { showJob } from "./dashboard/job.js";
+import { List } from "./dashboard/list.js";
+import { say } from "./dashboard/announce.js";
 
-const body = document.querySelector("#jobs tbody");
-const jobs = new Map(); // "workspace/id" -> {job, row, seen}
-const dirty = new Set(); // keys to paint in the next frame
-let source = null;
-let heard = 0;
-let complete = false; // whether all that stood at the start was shown
-let round = 0; // snapshots of one round end with `sync`; what a round does not show is gone
+/** @typedef {import("./gateway.js").ConnectionState} ConnectionState */
 
-const keyOf = (job) => `${job.workspace}/${job.id}`;
+const BASE = new URL("../", import.meta.url); // the gateway may be mounted below a path
+const THEME = "status-gateway-theme";
+const THEMES = /** @type {const} */ (["system", "light", "dark"]);
+const TITLE = "status gateway";
 
-function repaint(key) {
-  if (dirty.size === 0) requestAnimationFrame(paint);
-  dirty.add(key);
+/** @param {string} id */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+const indicator = new Indicator(byId("connection"), byId("connection-word"), byId("connection-count"));
+/** @type {{ close(): void, root: HTMLElement } | null} the page of one job, while it is shown */
+let page = null;
+let listSearch = "?"; // the filters as they were, to come back to
+let listScroll = 0;
+
+const list = new List(BASE, (search, step) => go(search, step), (state) => page === null && indicator.show(state));
+list.onTitle = (/** @type {string} */ title) => page === null && setTitle(title);
+
+/** @param {string} text */
+function setTitle(text) {
+  const title = `${text} · ${TITLE}`;
+  if (document.title !== title) document.title = title;
 }
 
-function take(event) {
-  heard = Date.now();
-  const job = JSON.parse(event.data);
-  const key = keyOf(job);
-  const known = jobs.get(key);
-  if (known && known.seen === round && known.job.version > job.version) return;
-  jobs.set(key, { job, row: known?.row ?? null, seen: round });
-  repaint(key);
+// --- which page ---
+
+/** Change the address and show what it means. @param {string} search @param {boolean} step one to come back from */
+function go(search, step) {
+  const url = new URL(search, location.href);
+  if (url.search === location.search) return show(false);
+  if (step) history.pushState({ fromList: jobOf(location.search) === null }, "", url);
+  else history.replaceState(history.state, "", url);
+  show(step);
 }
 
-function drop(key) {
-  jobs.get(key)?.row?.remove();
-  jobs.delete(key);
-  repaint(key);
+/** The job that an address means, or null for the list. @param {string} search */
+function jobOf(search) {
+  const named = new URLSearchParams(search).get("job");
+  if (!named) return null;
+  const at = named.indexOf("/");
+  return at < 0 ? { workspace: "default", id: named } : { workspace: named.slice(0, at), id: named.slice(at + 1) };
 }
 
-function newRow() {
-  return document.querySelector("#row").content.firstElementChild.cloneNode(true);
+/** @param {boolean} fresh whether this is a new step, which begins at its top */
+function show(fresh) {
+  const job = jobOf(location.search);
+  const before = page;
+  if (before === null && job !== null && !byId("list").hidden) listScroll = scrollY;
+  closePage();
+  if (job === null) showList(before !== null, fresh);
+  else openPage(job);
 }
 
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+/** @param {boolean} back whether a job was shown before @param {boolean} fresh */
+function showList(back, fresh) {
+  const same = location.search === listSearch || `?${location.search.slice(1)}` === listSearch;
+  listSearch = location.search || "?";
+  byId("find").hidden = false;
+  list.open(location.search, fresh && !back);
+  if (list.connection) indicator.show(list.connection);
+  if (!back) return;
+  if (same) scrollTo({ top: listScroll, behavior: "instant" });
+  if (!list.table.focusActive()) byId("main").focus({ preventScroll: true });
 }
 
-function paintJob(entry) {
-  const { job } = entry;
-  const row = (entry.row ??= place(newRow(), job));
-  row.dataset.state = job.state;
-  const query = job.workspace === "default" ? "" : `?workspace=${encodeURIComponent(job.workspace)}`;
-  const link = row.querySelector(".name");
-  link.href = `v1/jobs/${encodeURIComponent(job.id)}${query}`;
-  setText(link, job.name);
-  const where = job.workspace === "default" ? "" : `${job.workspace}/`;
-  setText(row.querySelector(".id"), job.name === job.id && !where ? "" : where + job.id);
-  setText(row.querySelector(".state"), job.state);
-  row.querySelector(".stalled").hidden = !job.stalled;
-  paintProgress(row, job);
-  setText(row.querySelector(".step"), job.step ?? "");
-  setText(row.querySelector(".message"), job.error?.message ?? job.message ?? "");
-  const time = row.querySelector("time");
-  time.dateTime = job.updated;
-  time.title = job.updated;
-  setText(time, when(new Date(job.updated)));
-}
-
-function paintProgress(row, job) {
-  const bar = row.querySelector("progress");
-  bar.hidden = job.progress === null && (job.terminal || !job.started);
-  if (job.progress === null) bar.removeAttribute("value"); // the browser shows that something moves
-  else bar.value = job.progress;
-  bar.setAttribute("aria-label", `progress of ${job.name}`);
-  setText(row.querySelector("output"), job.progress === null ? "" : `${Math.floor(job.progress)} %`);
-}
-
-function when(date) {
-  const today = date.toDateString() === new Date().toDateString();
-  return today ? date.toLocaleTimeString() : date.toLocaleString();
-}
-
-// Newest first; most jobs that come are the newest, so the search begins at the top.
-function place(row, job) {
-  row.dataset.order = `${job.created} ${keyOf(job)}`;
-  for (const other of body.children) {
-    if (other.dataset.order < row.dataset.order) {
-      other.before(row);
-      return row;
-    }
-  }
-  body.append(row);
-  return row;
-}
-
-function paint() {
-  for (const key of dirty) {
-    const entry = jobs.get(key);
-    if (entry) paintJob(entry);
-  }
-  dirty.clear();
-  while (jobs.size > MAX_ROWS) {
-    const last = body.lastElementChild.dataset.order;
-    const key = last.slice(last.indexOf(" ") + 1);
-    body.lastElementChild.remove();
-    jobs.delete(key);
-  }
-  const count = { active: 0, finished: 0 };
-  for (const { job } of jobs.values()) count[job.terminal ? "finished" : "active"] += 1;
-  setText(document.querySelector("#summary"), jobs.size ? `${count.active} active, ${count.finished} finished` : "");
-  document.querySelector("#jobs").hidden = jobs.size === 0;
-  document.querySelector("#empty").hidden = !complete || jobs.size > 0;
-}
-
-function caughtUp(event) {
-  heard = Date.now();
-  say("live", "live");
-  if (!("shown" in JSON.parse(event.data))) return;
-  complete = true;
-  for (const [key, entry] of jobs) if (entry.seen !== round) drop(key);
-  repaint("");
-}
-
-function say(state, text) {
-  const connection = document.querySelector("#connection");
-  connection.dataset.state = state;
-  setText(connection, text);
-}
-
-function open() {
-  source?.close();
-  heard = Date.now();
-  round += 1; // the first answer shows all there is
-  source = new EventSource(STREAM);
-  source.onopen = () => {
-    heard = Date.now();
-    say("live", "live");
-  };
-  source.onerror = () => {
-    if (source.readyState !== EventSource.CLOSED) return say("connecting", "reconnecting");
-    say("lost", "no connection");
-    setTimeout(open, REOPEN_MS);
-  };
-  for (const name of ["snapshot", "transition", "progress"]) source.addEventListener(name, take);
-  source.addEventListener("deleted", (event) => drop(keyOf(JSON.parse(event.data))));
-  source.addEventListener("sync", caughtUp);
-  source.addEventListener("reset", () => {
-    round += 1; // another log, or one that no longer holds where we were: what it does not show is gone
+/** @param {{ workspace: string, id: string }} job */
+function openPage(job) {
+  list.hide();
+  byId("find").hidden = true;
+  const root = byId("page");
+  root.className = "job-page";
+  root.hidden = false;
+  setTitle(job.id);
+  scrollTo({ top: 0, behavior: "instant" });
+  const shown = showJob(root, {
+    ...job,
+    base: BASE,
+    connection: (state) => indicator.show(state),
+    title: setTitle,
+    listHref: listSearch,
   });
-  source.addEventListener("busy", (event) => {
-    say("connecting", `busy, trying again in ${Math.ceil(JSON.parse(event.data).retry / 1000)} s`);
-  });
+  page = { root, close: () => shown.close() };
+  (root.querySelector("h1") ?? byId("main")).focus({ preventScroll: true });
 }
 
-function showExample() {
-  const base = new URL(".", location.href).href.replace(/\/$/, "");
-  const url = base === "http://127.0.0.1:8000" ? "" : ` --url ${base}`;
-  const loop = 'for i in 1 2 3 4 5; do echo "$i/5"; sleep 1; done';
-  document.querySelector("#example").textContent = `status-gateway run${url} --name hello -- sh -c '${loop}'`;
+function closePage() {
+  if (page === null) return;
+  page.close();
+  page.root.replaceChildren();
+  page.root.hidden = true;
+  page = null;
 }
 
-showExample();
-open();
-setInterval(() => {
-  if (source.readyState === EventSource.OPEN && Date.now() - heard > SILENCE_MS) open();
-}, REOPEN_MS);
+/** Back to the list: by the browser's own way where it leads there, so that its history does not grow. */
+function back() {
+  if (history.state?.fromList) history.back();
+  else go(listSearch, true);
+}
+
+document.addEventListener("click", (event) => {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const link = event.target instanceof Element ? event.target.closest("a[data-route]") : null;
+  if (!(link instanceof HTMLAnchorElement)) return;
+  event.preventDefault();
+  if (link.classList.contains("back")) back();
+  else go(link.getAttribute("href") ?? "?", true);
+});
+addEventListener("popstate", () => show(false));
+
+// --- theme ---
+
+/** The theme that is chosen. */
+function theme() {
+  return THEMES.find((name) => name === document.documentElement.dataset["theme"]) ?? "system";
+}
+
+/** @param {typeof THEMES[number]} name */
+function setTheme(name) {
+  if (name === "system") delete document.documentElement.dataset["theme"];
+  else document.documentElement.dataset["theme"] = name;
+  try {
+    localStorage.setItem(THEME, name);
+  } catch {
+    // storage is forbidden here: it holds for this page
+  }
+  paintTheme();
+  say(`Theme: ${name}`);
+}
+
+function nextTheme() {
+  setTheme(THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length] ?? "system");
+}
+
+function paintTheme() {
+  const button = byId("theme");
+  const text = `Theme: ${theme()}`;
+  button.setAttribute("aria-label", text);
+  button.title = `${text} (t)`;
+  button.dataset["theme"] = theme();
+}
+
+// --- keyboard ---
+
+const help = /** @type {HTMLDialogElement} */ (byId("help"));
+
+/** @type {Record<string, () => void>} */
+const KEYS = {
+  "?": () => help.showModal(),
+  t: nextTheme,
+};
+/** @type {Record<string, () => void>} */
+const LIST_KEYS = {
+  "/": () => list.bar.focusSearch(),
+  j: () => list.table.move(1),
+  k: () => list.table.move(-1),
+  ArrowDown: () => list.table.move(1),
+  ArrowUp: () => list.table.move(-1),
+};
+/** @type {Record<string, () => void>} from the search to what it found */
+const SEARCH_KEYS = { ArrowDown: () => list.enter(), Enter: () => list.enter() };
+/** @type {Record<string, () => void>} only where the focus is in a row: elsewhere they scroll */
+const ROW_KEYS = {
+  Home: () => list.table.move("first"),
+  End: () => list.table.move("last"),
+  PageDown: () => list.table.move("page"),
+  PageUp: () => list.table.move("page-back"),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const { target } = event;
+  if (target instanceof HTMLElement && target.matches("input, textarea, select, [contenteditable]")) {
+    if (event.key === "Escape" && target.id === "text") leaveSearch(event, target);
+    else if (target.id === "text") act(event, SEARCH_KEYS);
+    return;
+  }
+  if (event.key === "Escape" && page !== null) {
+    event.preventDefault();
+    back();
+  } else if (!act(event, KEYS) && page === null && !act(event, LIST_KEYS)) {
+    if (target instanceof Element && target.closest(".rows")) act(event, ROW_KEYS);
+  } else if (event.key === "/" && page !== null) {
+    event.preventDefault();
+    go(listSearch, true);
+    list.bar.focusSearch();
+  }
+});
+
+/** @param {KeyboardEvent} event @param {Record<string, () => void>} keys */
+function act(event, keys) {
+  const action = keys[event.key];
+  if (!action) return false;
+  event.preventDefault();
+  action();
+  return true;
+}
+
+/** @param {KeyboardEvent} event @param {HTMLElement} field */
+function leaveSearch(event, field) {
+  event.preventDefault();
+  if (!list.bar.escape()) field.blur();
+}
+
+byId("theme").addEventListener("click", nextTheme);
+byId("help-open").addEventListener("click", () => help.showModal());
+byId("help-close").addEventListener("click", () => help.close());
+for (const id of ["theme", "help-open"]) byId(id).hidden = false;
+history.scrollRestoration = "manual"; // rows that are not there yet can't be scrolled to
+paintTheme();
+show(false);

@@ -74,6 +74,24 @@ async def test_who_goes_away_takes_no_answer_from_the_others(cold: Logbook, batc
             assert one[0].job.id == f"j{number}"
 
 
+async def test_a_job_that_cannot_be_read_harms_none_of_those_asked_for_with_it(
+    cold: Logbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = reading.hot_job
+
+    def unreadable(db: sqlite3.Connection, row: Sequence[Any]) -> Any:
+        found = read(db, row)
+        if found.standing.job.id == "j7":
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return found
+
+    monkeypatch.setattr(reading, "hot_job", unreadable)
+    async with asyncio.timeout(BOUND):
+        asked = (cold.log.standing("default", f"j{number}") for number in range(JOBS))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    assert [number for number, one in enumerate(found) if isinstance(one, Exception)] == [7]
+
+
 async def test_a_read_that_fails_is_told_to_who_asked_and_the_next_one_is_served(
     cold: Logbook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

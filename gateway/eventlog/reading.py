@@ -120,7 +120,10 @@ class Reading:
                     settle(answer, error=error)
             else:
                 for (_, _, answer), one in zip(asked, found, strict=True):
-                    settle(answer, one)
+                    if isinstance(one, Exception):
+                        settle(answer, error=one)
+                    else:
+                        settle(answer, one)
 
     async def rows(self, keys: Iterable[tuple[str, str]]) -> list[int]:
         """The rows of the jobs that exist, each once."""
@@ -203,9 +206,17 @@ def _of_jobs(db: sqlite3.Connection, jobs: Sequence[int], after: int, until: int
             yield from db.execute(_READ_ONE, (offset,)).fetchall()
 
 
-def _standings(db: sqlite3.Connection, asked: Sequence[_Asked]) -> list[_Found]:
-    rows = [db.execute(BY_IDENTITY, (workspace, name)).fetchone() for workspace, name, _ in asked]
-    return [None if row is None else (hot_job(db, row), row[9]) for row in rows]
+def _standings(db: sqlite3.Connection, asked: Sequence[_Asked]) -> list[_Found | Exception]:
+    return [_standing(db, workspace, name) for workspace, name, _ in asked]
+
+
+def _standing(db: sqlite3.Connection, workspace: str, name: str) -> _Found | Exception:
+    """A job, or what went wrong with it: those who ask at the same time have no part in that."""
+    try:
+        row = db.execute(BY_IDENTITY, (workspace, name)).fetchone()
+        return None if row is None else (hot_job(db, row), row[9])
+    except Exception as error:
+        return error
 
 
 def _listed(db: sqlite3.Connection, match: Filter, before: int, limit: int) -> list[Standing]:

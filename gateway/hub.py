@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,8 +24,6 @@ from gateway.record import Filter, Record, is_end
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.002  # of fan-out before the loop gets a turn; producers and other readers wait no longer
-LINGER_PART = 0.5  # of the time that a fan-out took, for more to come when events follow each other closely …
-LINGER_SECONDS = 0.01  # … and at most; few readers are served too quickly for this to matter
 SLICE_STREAMS = 32  # between two looks at the clock
 RING_RECORDS = 2048  # dispatched lately and kept, so that a reader a little behind needs no read of the file
 RING_BYTES = 8 * 2**20  # of their documents
@@ -144,15 +142,6 @@ class Hub:
                 if len(found) == limit:
                     return RecordPage(found, record.offset)
         return RecordPage(found, self.dispatched)
-
-    async def follow(self, pages: AsyncIterator[RecordPage], head: Callable[[], int]) -> None:
-        """Hand out pages as they come; `head` tells what is committed. Where more was committed while many readers were
-        served, producers go on for a part of that time before the next turn, which then has more to take at once."""
-        async for page in pages:
-            begin = time.perf_counter()
-            await self.dispatch(page)
-            if head() > self.dispatched:
-                await asyncio.sleep(min((time.perf_counter() - begin) * LINGER_PART, LINGER_SECONDS))
 
     async def dispatch(self, page: RecordPage) -> None:
         """Hand out a batch; returns when everybody has it, or has been told to fetch it."""

@@ -266,7 +266,8 @@ class Gateway:
             logger.critical("%s", self._why_not, exc_info=error)
 
     async def _follow(self) -> None:
-        await self.hub.follow(self.log.follow(self.hub.dispatched), lambda: self.log.head)
+        async for page in self.log.follow(self.hub.dispatched):
+            await self.hub.dispatch(page)
 
     async def _beat(self) -> None:
         while True:

@@ -211,7 +211,8 @@ async def a_scene(folder: Path) -> AsyncIterator[Scene]:
 
 
 async def _follow(scene: Scene) -> None:
-    await scene.hub.follow(scene.log.follow(scene.hub.dispatched), lambda: scene.log.head)
+    async for page in scene.log.follow(scene.hub.dispatched):
+        await scene.hub.dispatch(page)
 
 
 def one(job: str, **more: Any) -> Wanted:

@@ -24,7 +24,7 @@ check: .venv/dev.stamp  ## ruff, mypy --strict, and the test that holds the laye
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: .venv/dev.stamp  ## measure this machine beside its peers: twenty minutes, results in build/bench
+bench: .venv/dev.stamp  ## measure this machine beside its peers; the results go to build/bench
 	$(BIN)/python -m tests.bench --output build/bench
 
 soak: .venv/dev.stamp $(CLIENTS) machine  ## the long tests: many kills, many streams, big logs

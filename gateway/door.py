@@ -3,7 +3,8 @@
 Most connections of a crowd ask for the same, word for word, but for the job that they name and how far they have read
 of it. Once the app has answered such a request with a stream, the door remembers its head and what opens that stream,
 and the next one needs no parser, no task and no middleware. What is not the same request to the letter goes the whole
-way, and so does one whose job or cursor is not in memory.
+way, and so does one whose job or cursor is not in memory. What an answer depends on beside these words, such as a key
+that can be revoked, has to forget what was learnt: no middleware is asked again.
 
 Whoever asks for a stream waits in line, and the line moves for a few milliseconds at a time: producers, single reads
 and the streams that are open already get their turn while a crowd comes in.

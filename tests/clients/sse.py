@@ -32,7 +32,7 @@ def tell(event: str, last_id: str = "", data: str = "") -> None:
 
 
 def by_httpx_sse(url: str, last_id: str) -> str:
-    """https://pypi.org/project/httpx-sse/"""
+    """As the README of httpx-sse shows it; gives the last id, or "end"."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
     try:
         with httpx.Client(timeout=60) as client, connect_sse(client, "GET", url, headers=headers) as source:
@@ -47,7 +47,7 @@ def by_httpx_sse(url: str, last_id: str) -> str:
 
 
 def by_sseclient(url: str, last_id: str) -> str:
-    """https://pypi.org/project/sseclient-py/"""
+    """As the README of sseclient-py shows it; gives the last id, or "end"."""
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
     try:
         with requests.get(url, stream=True, headers=headers, timeout=60) as response:
@@ -62,7 +62,7 @@ def by_sseclient(url: str, last_id: str) -> str:
 
 
 def by_aiohttp_sse_client2(url: str, last_id: str) -> str:
-    """https://pypi.org/project/aiohttp-sse-client2/"""
+    """As the README of aiohttp-sse-client2 shows it; gives the last id, or "end"."""
 
     async def read() -> str:
         last = last_id

@@ -1,8 +1,9 @@
 """The bytes of the canonical event stream: Server-Sent Events as the WHATWG HTML standard has them, NDJSON, or lines
 for people.
 
-Law: a record is encoded once for each form that has readers, and every reader gets those very bytes. The line end is
-LF, `id` is ASCII, and the data is one line of JSON that no reader can take for two.
+Law: a record is encoded once for each form that has readers, and every reader gets those very bytes; late readers too,
+in the few forms that are kept with it. The line end is LF, `id` is ASCII, and the data is one line of JSON that no
+reader can take for two.
 """
 
 from __future__ import annotations

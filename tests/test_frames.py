@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Literal
 
 import orjson
 import pytest
@@ -21,6 +22,7 @@ from tests.sse_parser import Event, EventStreamParser
 from tests.strategies import NEW_JOBS, TEXTS, VALUES, relaxed
 
 SSE, LINES = Form(), Form("ndjson")
+KINDS: tuple[Literal["sse", "ndjson"], ...] = ("sse", "ndjson")
 AWKWARD = "a\nb\rc\r\nd\u2028e\u2029f\x85g\vh\fi\x1cj\x1dk\x1el\x00m\ufeffn: \n\ndata: o"
 
 
@@ -106,6 +108,15 @@ def test_a_record_is_encoded_once_for_each_form_and_every_reader_gets_the_same_b
 
 
 # Forms
+
+
+def test_no_number_of_forms_fills_the_memory_and_each_is_right() -> None:
+    one = record(new())
+    forms = [Form(kind, frozenset(omit)) for kind in KINDS for omit in ((), *([name] for name in OMITTABLE))]
+    first = [frames.of_record(one, form) for form in forms]
+    assert len(one.frames) == frames.MAX_KEPT < len(forms)
+    assert [frames.of_record(one, form) for form in forms] == first
+    assert len(set(first)) == len(forms)
 
 
 def test_members_are_left_out_and_the_rest_keeps_its_order() -> None:

@@ -83,10 +83,11 @@ class CatchingUp:
             self.cursor = max(self.cursor, page.scanned)
             told = frames.of_records(page.records, self.form)
         self._asked_until, self._ends.known = 0, True  # what is unfinished has not ended by any cursor
-        return frames.retry(self.form) + told + self._sync()
+        return frames.retry(self.form) + told + self.sync(self.cursor)
 
-    def _sync(self) -> bytes:
-        return frames.sync(self.form, self._log.position(self.cursor), self._now())
+    def sync(self, offset: int) -> bytes:
+        """What says that everything up to there has been written."""
+        return frames.sync(self.form, self._log.position(offset), self._now())
 
     def _go_live(self) -> None:
         """From here on the hub writes."""
@@ -109,7 +110,7 @@ class CatchingUp:
                 await self._ends.look(self._log, self.cursor)
             elif self._beat_due:
                 self._beat_due = False
-                await self._write(self._sync())
+                await self._write(self.sync(self.cursor))
             else:
                 self._go_live()  # no await since the look at `dispatched`: nothing can have come between
                 return

@@ -1,4 +1,4 @@
-"""One HTTP connection. Law: what is used of uvicorn beyond its documentation stands here and in server.py alone.
+"""One HTTP connection. Law: what is used of uvicorn beyond its documentation stands here, in producer.py and server.py.
 
 Over uvicorn's own connection it bounds the request head, answers HTTP/1.0 without chunks, and gives each request the
 ASGI extension `status_gateway.write`, by which a stream parks its connection: the app returns, and the hub writes to
@@ -13,19 +13,19 @@ import logging
 import os
 import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway.dialects.sse import EXTENSION, Opener
+from gateway.dialects.sse import EXTENSION, Opener, Taker
 from gateway.errors import GatewayError, HeadTooLarge, InvalidRequest
+from gateway.heads import MAX_FIELDS, Asked
 from gateway.parked import Home, Parked
+from gateway.patience import Patience
 
 MAX_HEAD: Final = 16 * 1024  # bytes of a request head; httptools itself would take any number
-MAX_FIELDS: Final = 100  # header fields; browsers send about 20
-HEAD_TIMEOUT: Final = 10.0  # seconds for a whole head: whoever trickles one holds a connection for nothing
 LINGER: Final = 2.0  # seconds a refused sender may go on sending, so that it reads the answer before the reset
 
 _log = logging.getLogger(__name__)
@@ -33,51 +33,6 @@ _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Scope]]
 _Send = Callable[[_Scope], Awaitable[None]]
 _Start = tuple[int, list[tuple[bytes, bytes]]]  # status and header fields
-
-
-class Late(Protocol):
-    """A connection that is waited for; `late`: its time is over."""
-
-    def late(self) -> None: ...
-
-
-class Patience:
-    """Time limits of connections that all have equally long, so that one timer serves them: the first is due first."""
-
-    def __init__(self, seconds: float | None = None) -> None:
-        self._seconds = seconds
-        self._due: dict[Late, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, connection: Late) -> None:
-        """From now on its time runs; it ran already if it was waited for."""
-        loop = asyncio.get_running_loop()
-        due = self._due.setdefault(connection, loop.time() + (self._seconds or HEAD_TIMEOUT))
-        if self._timer is None:
-            self._timer = loop.call_at(due, self._look)
-
-    def end(self, connection: Late) -> None:
-        """It is not waited for any more."""
-        self._due.pop(connection, None)
-
-    def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = None
-        while self._due:
-            connection, due = next(iter(self._due.items()))
-            if due > loop.time():
-                self._timer = loop.call_at(due, self._look)
-                return
-            del self._due[connection]
-            connection.late()
-
-
-class Asked(NamedTuple):
-    """A request for a stream: its head without what may differ, the job and the cursor that stood there."""
-
-    head: bytes
-    job: str | None
-    cursor: str | None
 
 
 class Hall(Home, Protocol):
@@ -88,6 +43,12 @@ class Hall(Home, Protocol):
     def learn(self, head: bytes, opener: Opener, lines: bytes) -> None:
         """A request with that head, word for word, is answered by a stream of the opener with these header lines behind
         those of every answer."""
+
+    def learn_reports(self, head: bytes, taker: Taker) -> None:
+        """A report with that head, word for word, may be taken by that."""
+
+    def taker(self, head: bytes) -> Taker | None:
+        """What takes the reports with that head, if that was learnt."""
 
 
 class Writer:
@@ -115,6 +76,12 @@ class Writer:
             lines = b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in fields)
             connection.hall.learn(asked.head, opener, lines + b"transfer-encoding: chunked\r\n\r\n")
 
+    def learn_reports(self, job: str, status: int, fields: list[tuple[bytes, bytes]], taker: Taker) -> None:
+        """See `sse.Connection`."""
+        connection, cycle, asked = self._connection(), self._cycle(), self._asked
+        if connection and cycle and cycle.keep_alive and asked and asked.job == job and self.start == (status, fields):
+            connection.hall.learn_reports(asked.head, taker)
+
     def abort(self) -> None:
         """See `sse.Connection`."""
         if (cycle := self._cycle()) is not None:
@@ -125,7 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's connection with a request head bounded in size and time, and a writer for each response."""
 
     hall: Hall
-    asked: Asked | None = None  # with the first request, if a stream may be learnt from it
+    asked: Asked | None = None  # with the next request, if anything may be learnt from it
     _running: RequestResponseCycle | None = None  # the request whose app was started last
     _timer: asyncio.TimerHandle | None = None  # for a refused sender
     _in_head = True

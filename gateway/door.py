@@ -2,9 +2,9 @@
 
 Most connections of a crowd ask for the same, word for word, but for the job that they name and how far they have read
 of it. Once the app has answered such a request with a stream, the door remembers its head and what opens that stream,
-and the next one needs no parser, no task and no middleware. What is not the same request to the letter goes the whole
-way, and so does one whose job or cursor is not in memory. What an answer depends on beside these words, such as a key
-that can be revoked, has to forget what was learnt: no middleware is asked again.
+and the next one needs no parser, no task and no middleware; reports likewise (see `producer`). What is not the same
+request to the letter goes the whole way, and so does one whose job or cursor is not in memory. What an answer depends
+on beside these words, such as a key that can be revoked, has to forget what was learnt: no middleware is asked again.
 
 Whoever asks for a stream waits in line, and the line moves for a few milliseconds at a time: producers, single reads
 and the streams that are open already get their turn while a crowd comes in.
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections import OrderedDict, deque
 from typing import Any, Final
@@ -23,28 +22,17 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway.connection import MAX_FIELDS, Asked, HttpProtocol, Patience
-from gateway.dialects.sse import Opener
+from gateway.dialects.sse import Opener, Taker
+from gateway.heads import Asked, identify
 from gateway.parked import MAX_EARLY, Framed, Parked
+from gateway.patience import Patience
+from gateway.producer import Producer
 
 TRIED_UVICORN: Final = ((0, 50), (0, 56))  # from, and before: the releases whose inside was read; see pyproject.toml
 KNOWN: Final = 1024  # heads that are remembered, about 2 KiB each; the least recently used is forgotten
-MAX_KNOWN: Final = 4096  # bytes of such a head
 SLICE_SECONDS: Final = 0.004  # for which the line moves before the loop gets a turn, as in a fan-out
 
 _log = logging.getLogger(__name__)
-
-# Fields that no decision here depends on, whoever asks: two heads that differ in nothing else are the same request. One
-# that is looked at anywhere may not stand here, or one reader's answer would be another's; a test looks for it.
-IGNORED: Final = (
-    "accept-language", "cookie", "dnt", "last-event-id", "priority", "referer", "sec-ch-ua", "sec-ch-ua-mobile",
-    "sec-ch-ua-platform", "sec-gpc", "traceparent", "tracestate", "user-agent", "x-forwarded-for", "x-real-ip",
-    "x-request-id",
-)  # fmt: skip
-_IGNORED: Final = re.compile(rf"\r\n(?:{'|'.join(IGNORED)}):[\t -~\x80-\xff]*(?=\r\n)".encode("latin-1"), re.IGNORECASE)
-_JOB: Final = re.compile(rb"GET /v1/jobs/([A-Za-z0-9._~:-]+)(?=[/? ])")  # anywhere else it could mean something else
-_CURSOR: Final = re.compile(rb"\r\nlast-event-id:([\t -~\x80-\xff]*)(?=\r\n)", re.IGNORECASE)
-_ASKED_OTHERWISE: Final = re.compile(rb"[^\r]*[?&](?:after|lastEventId|last_event_id|[^=&\r]*%)")  # in the address
 
 
 class Entrance:
@@ -61,6 +49,7 @@ class Entrance:
         self.connections: set[Any] = set()
         self.framed = Framed()
         self._known: OrderedDict[bytes, tuple[Opener, bytes]] = OrderedDict()
+        self._takers: OrderedDict[bytes, Taker] = OrderedDict()
         self._line: deque[Door] = deque()
 
     def __call__(
@@ -89,6 +78,19 @@ class Entrance:
         self._known[head] = opener, lines
         if len(self._known) > KNOWN:
             self._known.popitem(last=False)
+
+    def learn_reports(self, head: bytes, taker: Taker) -> None:
+        """See `connection.Hall`."""
+        self._takers[head] = taker
+        if len(self._takers) > KNOWN:
+            self._takers.popitem(last=False)
+
+    def taker(self, head: bytes) -> Taker | None:
+        """See `connection.Hall`."""
+        found = self._takers.get(head)
+        if found is not None:
+            self._takers.move_to_end(head)
+        return found
 
     def line_up(self, door: Door) -> None:
         """Let it in when its turn has come."""
@@ -133,7 +135,7 @@ class Entrance:
 
     def let_in(self, transport: asyncio.Transport, data: bytes, asked: Asked | None) -> None:
         """Let uvicorn's connection have it, with what has come so far."""
-        protocol = HttpProtocol(self.config, self.state, self.app_state, self.loop)
+        protocol = Producer(self.config, self.state, self.app_state, self.loop)
         protocol.hall, protocol.asked = self, asked
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
@@ -195,22 +197,6 @@ class Door(asyncio.Protocol):
     def _leave(self) -> None:
         self._hall.connections.discard(self)
         self._patience.end(self)
-
-
-def identify(data: bytes) -> Asked | None:
-    """What a request asks for; None for what is no whole head of a GET, and nothing behind it, or can't be compared."""
-    if not data.startswith(b"GET ") or data.find(b"\r\n\r\n") != len(data) - 4 or len(data) > MAX_KNOWN:
-        return None
-    if b"\r\n " in data or b"\r\n\t" in data or data.count(b"\r\n") > MAX_FIELDS:  # a field that goes on, or too many
-        return None
-    cursors = _CURSOR.findall(data)
-    if len(cursors) > 1 or (cursors and _ASKED_OTHERWISE.match(data)):
-        return None
-    cursor = cursors[0].strip().decode("latin-1") if cursors else None
-    found = _JOB.match(data)
-    if found is None:
-        return Asked(_IGNORED.sub(b"", data), None, cursor or None)
-    return Asked(_IGNORED.sub(b"", data[: found.start(1)] + data[found.end() :]), found[1].decode(), cursor or None)
 
 
 def protocol_for(version: str) -> Entrance | type[HttpToolsProtocol]:

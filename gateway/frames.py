@@ -67,15 +67,18 @@ def of_record(record: Record, form: Form) -> bytes:
     """A record's frame: `transition`, `progress` or `deleted`."""
     found = record.frames.get(form)
     if found is None:
-        if record.event == DELETED:
-            workspace, job_id = record.key
-            data = dumps({"id": job_id, "workspace": workspace, "position": record.position})
-        else:
-            data = without(record.document, form.omit)
-        found = frame(form, record.event, record.position, data)
+        found = frame(form, record.event, record.position, data_of(record, form.omit))
         if len(record.frames) < MAX_KEPT:
             record.frames[form] = found
     return found
+
+
+def data_of(record: Record, omit: frozenset[str]) -> bytes:
+    """What is told of a record: the job's document after it, or which job was deleted."""
+    if record.event == DELETED:
+        workspace, job_id = record.key
+        return dumps({"id": job_id, "workspace": workspace, "position": record.position})
+    return without(record.document, omit)
 
 
 def of_records(records: Iterable[Record], form: Form) -> bytes:

@@ -1,8 +1,7 @@
 """In-process fan-out: topic, form, subscriptions. Never waits for a reader.
 
-Law: the follower alone feeds the hub, in the order of the log. What one subscription has been given is its cursor, or
-`completed` where that is greater; a batch that is being handed out counts as dispatched from its first byte on, so that
-whoever joins in its midst reads it from `recent` first.
+Law: the follower alone feeds the hub, in the order of the log. What is being handed out counts as dispatched from its
+first byte on, so that whoever joins in its midst reads it from `recent` first.
 """
 
 from __future__ import annotations
@@ -11,72 +10,38 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
 
-from gateway import frames
 from gateway.eventlog.base import RecordPage
 from gateway.frames import Form
-from gateway.record import Filter, Record, is_end
+from gateway.group import AT_ONCE, Group, Subscriber
+from gateway.record import Filter, Record
 
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.002  # of fan-out before the loop gets a turn; producers and other readers wait no longer
-SLICE_STREAMS = 32  # between two looks at the clock
+LAG_BYTES = 64 * 1024  # of documents that some have been handed and others not; the rest waits for its commit's turn
 RING_RECORDS = 2048  # dispatched lately and kept, so that a reader a little behind needs no read of the file
 RING_BYTES = 8 * 2**20  # of their documents
 WHEEL_SECONDS = 0.1  # how exact `min_interval` is
 READS_AT_ONCE = 4  # of streams that catch up: whoever reads one job that is not in memory waits for no more of them
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records that match, in order, the offsets of the first and the last, and their frames together; `final`: a job
-    among them has ended."""
-
-    records: Sequence[Record]
-    first: int
-    last: int
-    data: bytes
-    final: bool
-
-
-class Subscriber(Protocol):
-    """What the hub hands records to. Nothing here may wait."""
-
-    @property
-    def match(self) -> Filter:
-        """Which jobs it is about."""
-
-    @property
-    def form(self) -> Form:
-        """How its frames look."""
-
-    def push(self, batch: Batch) -> None:
-        """Take it, if it is new here."""
-
-    def beat(self) -> None:
-        """It is time to say where the reader is."""
-
-    def flush(self) -> bool:
-        """Time has passed: send what `min_interval` has withheld, if it is due. False if it left the hub."""
-
-    def fail(self) -> None:
-        """One of these has failed: drop the reader, who comes back."""
-
-
 class Hub:
-    """Subscriptions by what they match and the form they want, so that each batch is joined once for each such pair."""
+    """Subscriptions by what they match and the form they want, so that each batch is joined once for each such pair.
+    `run` has to go on beside the follower."""
 
     def __init__(self, head: int) -> None:
         self.dispatched = head  # handed out, the batch under way included
-        self.completed = head  # handed out to everybody
         self.withheld: set[Subscriber] = set()
         self._any_withheld = asyncio.Event()
         self.admission = asyncio.Semaphore(READS_AT_ONCE)  # fair: who came first reads first
-        self._topics: dict[Filter, dict[Form, dict[Subscriber, None]]] = {}
+        self._topics: dict[Filter, dict[Form, Group]] = {}
+        self._due: deque[Group] = deque()  # those who are behind, whoever has waited longest first
+        self._any_due = asyncio.Event()
+        self._served = asyncio.Event()
+        self._taken = 0  # bytes of documents so far
         self._by_job: dict[tuple[str, str], set[Filter]] = {}
         self._wide: set[Filter] = set()
         self._waiting: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
@@ -94,23 +59,29 @@ class Hub:
                     self._by_job.setdefault(key, set()).add(subscriber.match)
             else:
                 self._wide.add(subscriber.match)
-        forms.setdefault(subscriber.form, {})[subscriber] = None
+        group = forms.get(subscriber.form)
+        if group is None:
+            group = forms[subscriber.form] = Group(subscriber.match, subscriber.form, self._fail)
+        group.add(subscriber, self.dispatched)
 
-    def remove(self, subscriber: Subscriber) -> None:
-        """Hand it nothing more; harmless if it was not there."""
+    def remove(self, subscriber: Subscriber) -> int | None:
+        """Hand it nothing more; up to where it has been handed everything, None if it was not there."""
         self.withheld.discard(subscriber)
         forms = self._topics.get(subscriber.match, {})
-        group = forms.get(subscriber.form, {})
-        if group.pop(subscriber, 0) == 0:
-            return
-        if not group:
+        group = forms.get(subscriber.form)
+        handed = None if group is None else group.remove(subscriber, self.dispatched)
+        if handed is not None and not group:
             del forms[subscriber.form]
+            self._forget_topic(subscriber.match, forms)
+        return handed
+
+    def _forget_topic(self, topic: Filter, forms: dict[Form, Group]) -> None:
         if not forms:
-            del self._topics[subscriber.match]
-            self._wide.discard(subscriber.match)
-            for key in subscriber.match.jobs:
+            del self._topics[topic]
+            self._wide.discard(topic)
+            for key in topic.jobs:
                 topics = self._by_job[key]
-                topics.discard(subscriber.match)
+                topics.discard(topic)
                 if not topics:
                     del self._by_job[key]
 
@@ -143,43 +114,67 @@ class Hub:
                     return RecordPage(found, record.offset)
         return RecordPage(found, self.dispatched)
 
+    @property
+    def completed(self) -> int:
+        """Everybody has been handed everything up to there."""
+        return min((group.behind[0].after for group in self._due if group.behind), default=self.dispatched)
+
     async def dispatch(self, page: RecordPage) -> None:
-        """Hand out a batch; returns when everybody has it, or has been told to fetch it."""
-        self._keep(page)
-        self.dispatched = page.scanned
+        """Hand out a batch, beside what is being handed out; returns when more may come."""
+        idle = not self._due
+        self._take(page)
         for record in page.records:
             for future in tuple(self._waiting.get(record.key, ())):
                 if not future.done():
                     future.set_result(None)
-        pace = _Pace()
+        if idle:
+            self._serve()  # a turn of the loop sooner than by `run`
+        if self._due:
+            self._any_due.set()
+        await asyncio.sleep(0)  # so many commits may wait that their slices together would be too long a turn
+        while self._due and self._taken - self._due[0].taken > LAG_BYTES:
+            self._served.clear()
+            await self._served.wait()
+
+    async def run(self) -> None:
+        """Hand out what is due, a slice in each turn of the loop; never ends."""
+        while True:
+            await self._any_due.wait()
+            while self._due:
+                self._serve()
+                await asyncio.sleep(0)
+            self._any_due.clear()
+
+    def _take(self, page: RecordPage) -> None:
+        before, taken = self.dispatched, self._taken
+        self._keep(page)
+        self.dispatched = page.scanned
+        self._taken += sum(len(record.document) for record in page.records)
         for topic, records in self._sorted(page.records):
-            final = any(is_end(record) for record in records)
-            for form, group in list(self._topics.get(topic, {}).items()):
-                data = frames.of_records(records, form)
-                batch = Batch(records, records[0].offset, records[-1].offset, data, final)
-                for few in _by_few(group):
-                    for subscriber in few:
-                        try:
-                            subscriber.push(batch)
-                        except Exception as fault:
-                            self._fail(subscriber, fault)
-                    if pace.is_over():
-                        await asyncio.sleep(0)
-        self.completed = page.scanned
+            for group in self._topics[topic].values():
+                due = bool(group.behind)
+                if group.take(records, before, taken) and not due:
+                    self._due.append(group)
+
+    def _serve(self) -> None:
+        pace = _Pace()
+        while self._due:
+            if self._due[0].step():
+                group = self._due.popleft()
+                if group.behind:
+                    self._due.append(group)
+            if pace.is_over():
+                break
+        self._served.set()
 
     async def beat(self) -> None:
         """Tell all caught-up readers where they are."""
         pace = _Pace()
-        for forms in list(self._topics.values()):
-            for group in list(forms.values()):
-                for few in _by_few(group):
-                    for subscriber in few:
-                        try:
-                            subscriber.beat()
-                        except Exception as fault:
-                            self._fail(subscriber, fault)
-                    if pace.is_over():
-                        await asyncio.sleep(0)
+        for group in [group for forms in self._topics.values() for group in forms.values()]:
+            for few in _by_few(group):
+                group.beat(few, self.dispatched)
+                if pace.is_over():
+                    await asyncio.sleep(0)
 
     async def turn(self) -> None:
         """Run the wheel that flushes what `min_interval` withholds, while there is any; never ends."""
@@ -238,11 +233,11 @@ class Hub:
             self._waiting.pop(key, None)
 
 
-def _by_few(group: Iterable[Subscriber]) -> Iterator[tuple[Subscriber, ...]]:
+def _by_few(group: Group) -> Iterator[Sequence[Subscriber]]:
     """Those who are in the group now, so many at a time as go between two looks at the clock."""
     everybody = tuple(group)
-    for start in range(0, len(everybody), SLICE_STREAMS):
-        yield everybody[start : start + SLICE_STREAMS]
+    for start in range(0, len(everybody), AT_ONCE):
+        yield everybody[start : start + AT_ONCE]
 
 
 class _Pace:

@@ -70,9 +70,9 @@ class Job(NamedTuple):
     created: str = ""
     started: str | None = None
     finished: str | None = None
+    lease: float | None = None
     updated: str = ""
     reported: str | None = None
-    lease: float | None = None
     version: int = 0
     position: str = ""
 
@@ -110,14 +110,20 @@ Change = Report | Wish | Stall | Delete
 
 
 _PLACES: Final = {name: place for place, name in enumerate(Job._fields)}
+_OWN: Final = _PLACES["updated"]  # from here on stands what every record changes
+_SAID_WHOLE: Final = ("step", "message", "error", "lease", "links", "result")
 
 
 def evolve(job: Job, changes: Mapping[str, Any]) -> Job:
     """The job with some members changed."""
+    return Job._make(_evolved(job, changes))
+
+
+def _evolved(job: Job, changes: Mapping[str, Any]) -> list[Any]:
     values = list(job)
     for name, value in changes.items():
         values[_PLACES[name]] = value
-    return Job._make(values)
+    return values
 
 
 def stamp(moment: datetime) -> str:
@@ -142,7 +148,7 @@ def create(identity: Identity, report: Report, now: str, workspace: str, positio
         started=created if state is State.RUNNING else None,
         finished=created if state in TERMINAL else None,
     )
-    return evolve(blank, _changes(blank, report, state, now) | _recorded(blank, report, now, position))
+    return _recorded(blank, _changes(blank, report, state, now), report, now, position)
 
 
 def apply(job: Job, report: Report, now: str, position: str | None = None) -> Job:
@@ -150,7 +156,7 @@ def apply(job: Job, report: Report, now: str, position: str | None = None) -> Jo
 
     Raises IllegalTransition, JobFinished, and InvalidReport for what exceeds a limit.
     """
-    if job.terminal:
+    if job.state in TERMINAL:
         return _after_the_end(job, report, now)
     state = _next_state(job, report.state)
     if state is State.RETRYING and job.state is not State.RETRYING:
@@ -167,9 +173,7 @@ def apply(job: Job, report: Report, now: str, position: str | None = None) -> Jo
     if job.stalled:
         changes["stalled"] = False
     changes = {name: value for name, value in changes.items() if not equal(getattr(base, name), value)}
-    if not changes:
-        return job
-    return evolve(base, changes | _recorded(job, report, now, position))
+    return _recorded(base, changes, report, now, position) if changes else job
 
 
 def wish(job: Job, kind: str, now: str) -> Job:
@@ -243,11 +247,7 @@ def _after_the_end(job: Job, report: Report, now: str) -> Job:
 
 
 def _changes(job: Job, report: Report, state: Maybe[State], now: str) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        name: value
-        for name in ("step", "message", "error", "lease", "links", "result")
-        if (value := getattr(report, name)) is not MISSING
-    }
+    changes: dict[str, Any] = {name: value for name in _SAID_WHOLE if (value := getattr(report, name)) is not MISSING}
     progress = job.progress
     if report.progress is not MISSING and report.progress is not None and report.progress >= (progress or 0.0):
         changes["progress"] = progress = report.progress
@@ -288,10 +288,11 @@ def _moment(report: Report, now: str, earliest: str) -> str:
     return moment if earliest <= moment <= now else max(now, earliest)
 
 
-def _recorded(job: Job, report: Report, now: str, position: str | None) -> dict[str, Any]:
-    at = job.position if position is None else position
+def _recorded(job: Job, changes: Mapping[str, Any], report: Report, now: str, position: str | None) -> Job:
+    values = _evolved(job, changes)
     reported = None if report.time is None else stamp(report.time)
-    return {"updated": now, "reported": reported, "version": job.version + 1, "position": at}
+    values[_OWN:] = now, reported, job.version + 1, job.position if position is None else position
+    return Job._make(values)
 
 
 def _moved(job: Job, state: State, now: str, **changes: Any) -> Job:

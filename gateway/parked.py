@@ -41,14 +41,14 @@ class Home(Protocol):
 class Parked(asyncio.Protocol):
     """An open response body as a `wanted.Wire`. `gone` is called once, when the reader is lost or the body complete."""
 
-    __slots__ = ("_blocked", "_chunked", "_early", "_fd", "_gone", "_home", "_waiter", "keep_alive", "transport")
+    __slots__ = ("_blocked", "_chunked", "_early", "_gone", "_home", "_waiter", "fd", "keep_alive", "transport")
 
     def __init__(
         self, home: Home, transport: asyncio.Transport, gone: Callable[[], None], *, chunked: bool, keep_alive: bool
     ) -> None:
         self._home, self.transport, self._gone = home, transport, gone
         self._chunked, self.keep_alive = chunked, keep_alive
-        self._fd: int = transport.get_extra_info("socket").fileno()
+        self.fd: int = transport.get_extra_info("socket").fileno()
         self._early = b""
         self._waiter: asyncio.Future[None] | None = None
         transport.set_protocol(self)
@@ -62,6 +62,14 @@ class Parked(asyncio.Protocol):
         """The response's head and the first piece of its body, in one write."""
         self.transport.write(head + b"%x\r\n%b\r\n" % (len(data), data))
 
+    def socket(self) -> Parked | None:
+        """See `wanted.Wire`."""
+        return None if self._blocked or not self._chunked else self
+
+    def rest(self, data: bytes) -> None:
+        """See `group.Direct`."""
+        self.transport.write(data)
+
     def try_write(self, data: bytes) -> bool:
         """See `wanted.Wire`."""
         if self._blocked:
@@ -73,7 +81,7 @@ class Parked(asyncio.Protocol):
             data = framed.chunk if framed.data is data else framed.frame(data)
         # Past the transport, which holds nothing (see `_blocked`): its own way costs a quarter of the kernel's.
         try:
-            sent = os.write(self._fd, data)
+            sent = os.write(self.fd, data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -88,7 +96,7 @@ class Parked(asyncio.Protocol):
         while self._blocked:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        if self._fd < 0:
+        if self.fd < 0:
             raise ConnectionResetError(errno.ECONNRESET, "the reader is gone")
 
     async def write(self, data: bytes) -> None:
@@ -109,7 +117,7 @@ class Parked(asyncio.Protocol):
 
     def abort(self) -> None:
         """See `wanted.Wire`."""
-        if self._fd >= 0:  # else the connection may serve another request by now
+        if self.fd >= 0:  # else the connection may serve another request by now
             self.transport.abort()
 
     def _wake(self) -> None:
@@ -119,7 +127,7 @@ class Parked(asyncio.Protocol):
         self._waiter = None
 
     def _leave(self) -> None:
-        self._fd = -1  # so that whatever is written from here on fails
+        self.fd = -1  # so that whatever is written from here on fails
         self._home.connections.discard(self)
         self._wake()
         gone, self._gone = self._gone, _nobody

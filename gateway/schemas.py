@@ -236,12 +236,24 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "event": {"enum": ["transition", "progress", "deleted"]},
             "position": PLACE,
             "by": {"type": "string", "description": "Who wrote it; `gateway` for the gateway itself."},
-            "job": ref("Job"),
+            "job": {"anyOf": [ref("Job"), ref("Deleted")]},
         },
         ["event", "position", "by", "job"],
     ),
+    "Deleted": {
+        **_object({name: _JOB[name] for name in ("id", "workspace", "position")}, ["id", "workspace", "position"]),
+        "description": "Of a job that was deleted, no more than this is told.",
+    },
     "History": _object(
         {"records": {"type": "array", "items": ref("Record")}, "next": _or_null(TEXT)}, ["records", "next"]
+    ),
+    "Happened": _object(
+        {
+            "records": {"type": "array", "items": ref("Record")},
+            "next": _or_null({"type": "string", "description": "`after` of the next page; null: there is none yet."}),
+            "head": {**PLACE, "description": "`after` of whoever asks again once `next` is null: it misses nothing."},
+        },
+        ["records", "next", "head"],
     ),
     "EventStream": {
         "type": "object",

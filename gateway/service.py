@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-import uuid
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from gateway import past
-from gateway.errors import GatewayError, InvalidReport, JobDeleted, JobNotFound, Unavailable
+from gateway.errors import GatewayError, JobDeleted, JobNotFound, Unavailable
 from gateway.eventlog.base import Entry, JobPage, Key, Outcome, Standing
 from gateway.eventlog.retention import Retention
 from gateway.eventlog.sqlite import SqliteLog
 from gateway.hub import Hub
+from gateway.ids import new_id
 from gateway.job import Delete, Wish, stamp
 from gateway.leases import Leases
 from gateway.record import Filter, Record
@@ -34,14 +33,6 @@ TEND_SECONDS = 10.0  # between two looks for what is due to be compacted
 TEND_PAUSE = 0.005  # after each step of compaction; leaves the writer to the producers
 SHORT_PATIENCE = 0.1  # seconds at least for a reader to take its farewell
 MAX_PACE = 30  # seconds; the longest polling hint: a job may always end sooner than it used to move
-
-
-class BulkLine(NamedTuple):
-    """A line of a bulk body: a report, whom it is about, and its key."""
-
-    identity: Identity
-    report: Report
-    key: Key | None = None
 
 
 class Gateway:
@@ -67,6 +58,7 @@ class Gateway:
         self._leases = Leases(self.log)
         self._writing = self._watch("the writer", self.log.run())
         self._watch("the follower", self._follow())
+        self._watch("the fan-out", self.hub.run())
         self._watch("the heartbeat", self._beat())
         self._watch("the wheel", self.hub.turn())
         self._watch("the lease watch", self._leases.watch(await self.log.leased()))
@@ -134,15 +126,9 @@ class Gateway:
         PreconditionFailed, KeyReused, TooLarge, LogFull, Unavailable."""
         return await self._append(Entry(workspace, job_id, tuple(reports), by, key=key, expect=expect))
 
-    async def bulk(self, lines: Sequence[BulkLine], *, by: str) -> list[Outcome | GatewayError]:
+    async def bulk(self, entries: Sequence[Entry]) -> list[Outcome | GatewayError]:
         """Reports of many jobs, each by itself; a job not known is created."""
         self._check_writable()
-        entries = []
-        for line in lines:
-            if line.identity.id is None:
-                raise InvalidReport("job is missing", field="job")
-            workspace = line.identity.workspace or DEFAULT_WORKSPACE
-            entries.append(Entry(workspace, line.identity.id, (line.report,), by, line.identity, key=line.key))
         answers = await self.log.append(entries)
         for answer in answers:
             if isinstance(answer, Outcome) and not answer.replayed:
@@ -151,22 +137,30 @@ class Gateway:
 
     async def wish(self, workspace: str, job_id: str, kind: str, *, key: Key | None = None, by: str) -> Outcome:
         """A reader's wish: cancel, pause or resume. Raises JobNotFound, JobDeleted, IllegalTransition, JobFinished."""
-        outcome = await self._append(Entry(workspace, job_id, (Wish(kind),), by, key=key), heard=False)
+        outcome = await self._append(Entry(workspace, job_id, (Wish(kind),), by, key=key), renew=False)
         self._leases.track(outcome.standing.job)
         return outcome
 
     async def delete(self, workspace: str, job_id: str, *, by: str) -> None:
         """Delete a finished job. Raises JobNotFound, JobDeleted, JobNotFinished."""
-        await self._append(Entry(workspace, job_id, (Delete(),), by), heard=False)
+        await self._append(Entry(workspace, job_id, (Delete(),), by), renew=False)
 
-    async def _append(self, entry: Entry, heard: bool = True) -> Outcome:
+    def submit(self, entry: Entry) -> asyncio.Future[list[Outcome | GatewayError]]:
+        """A report as of `report`, for who waits in no task; its answer goes to `heard`. Raises Unavailable."""
         self._check_writable()
-        (answer,) = await self.log.append([entry])
+        return self.log.submit([entry])
+
+    def heard(self, answers: Sequence[Outcome | GatewayError], renew: bool = True) -> Outcome:
+        """What the log said of one entry, whose job was heard of by it. Raises what it was refused with."""
+        (answer,) = answers
         if isinstance(answer, GatewayError):
             raise answer
-        if heard and not answer.replayed:
+        if renew and not answer.replayed:
             self._leases.renew(answer.standing.job)
         return answer
+
+    async def _append(self, entry: Entry, renew: bool = True) -> Outcome:
+        return self.heard(await self.submit(entry), renew)
 
     def _check_writable(self) -> None:
         if self._why_not is not None:
@@ -174,9 +168,9 @@ class Gateway:
 
     # Reading
 
-    def hot(self, workspace: str, job_id: str) -> Standing | None:
-        """The job as it stands, if that is known without reading; tombstones are left to `standing`."""
-        found = self.log.hot(workspace, job_id)
+    def glance(self, workspace: str, job_id: str) -> Standing | None:
+        """The job as it stands, if that can be told without waiting; tombstones are left to `standing`."""
+        found = self.log.glance(workspace, job_id)
         return None if found is None or found.deleted else found
 
     async def standing(self, workspace: str, job_id: str) -> Standing:
@@ -236,8 +230,8 @@ class Gateway:
 
     def subscribe_now(self, wanted: Wanted) -> Subscription | None:
         """As `subscribe`, of one job whose standing is known without reading; None where that has to be asked."""
-        standing = None if wanted.one is None or self._is_busy() else self.hot(*wanted.one)
-        if standing is None:
+        standing = None if wanted.one is None or self._is_busy() else self.log.hot(*wanted.one)
+        if standing is None or standing.deleted:
             return None
         wanted, start = begin_with(self.log, wanted, standing)
         return None if start is None else self._stream(wanted, start, False)
@@ -290,10 +284,3 @@ class Gateway:
 
 def _now() -> str:
     return stamp(datetime.now(UTC))
-
-
-def new_id() -> str:
-    """A UUIDv7 (RFC 9562): ids of jobs made one after the other sort that way."""
-    milliseconds = time.time_ns() // 1_000_000
-    number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    return str(uuid.UUID(int=number & ~(0xF000 << 64) & ~(0xC000 << 48) | (0x7000 << 64) | (0x8000 << 48)))

@@ -21,7 +21,8 @@ from typing import Any
 from gateway import catchup, frames
 from gateway.catchup import CatchingUp
 from gateway.eventlog.base import EventLog
-from gateway.hub import Batch, Hub
+from gateway.group import Batch, Direct
+from gateway.hub import Hub
 from gateway.record import PROGRESS, Filter, Record
 from gateway.wanted import JobKey, Start, Wanted, Wire
 
@@ -40,7 +41,7 @@ class Subscription(CatchingUp):
     """One open stream. `open` begins it over a wire; `closed` is called once when it is over. `another` gives a stream
     of what else is wanted, if that can be had at once."""
 
-    __slots__ = ("_another", "_busy", "_opened", "_pending", "_plain", "_task", "closed")
+    __slots__ = ("_another", "_busy", "_opened", "_pending", "_plain", "_task", "closed", "seat")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Subscription(CatchingUp):
         self._task: asyncio.Task[None] | None = None
         self._opened = False
         self._plain = False  # live, and whatever comes is written at once
+        self.seat = -1  # see `group.Subscriber`
         self._pending: dict[JobKey, Record] = {}
         self.closed: Callable[[], None] = _nobody
 
@@ -142,8 +144,8 @@ class Subscription(CatchingUp):
             wire.abort()
 
     def _go_live(self) -> None:
-        self._hub.add(self)
         self._live, self._plain = True, not self._wanted.min_interval
+        self._hub.add(self)
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._task = asyncio.get_running_loop().create_task(self._guard(work))
@@ -176,22 +178,12 @@ class Subscription(CatchingUp):
 
     # Live: called by the hub, which never waits
 
+    def socket(self) -> Direct | None:
+        """See `group.Subscriber`."""
+        return self._wire.socket() if self._plain else None
+
     def push(self, batch: Batch) -> None:
         """Take a batch, if it is new here."""
-        if not self._plain or self.cursor >= batch.first or batch.final:
-            self._push_some(batch)
-            return
-        try:  # as `_put` does it, without the calls: this runs for each event and reader
-            if self._wire.try_write(batch.data):
-                self.cursor = batch.last
-            else:
-                self._hand_over()
-        except OSError:
-            self._drop()
-        except Exception as fault:
-            self._drop(fault)  # it may not end the follower, which all streams live on
-
-    def _push_some(self, batch: Batch) -> None:
         if not self._live or batch.last <= self.cursor:
             return
         records, data = batch.records, batch.data
@@ -199,7 +191,7 @@ class Subscription(CatchingUp):
             records = [record for record in records if record.offset > self.cursor]
             data = frames.of_records(records, self.form)
         if self._wanted.min_interval:
-            self._withhold(records)
+            self._withhold(records, batch.after)
         elif self._put(data):
             self.cursor = batch.last
         if batch.final and self._live:
@@ -207,11 +199,10 @@ class Subscription(CatchingUp):
             if self._ends.all:
                 self._hand_over()  # to a task, which writes the last frame and ends the body
 
-    def beat(self) -> None:
+    def beat(self, offset: int) -> None:
         """Say how far the reader has everything."""
         if self.flush(now=True):
-            position = self._log.position(max(self.cursor, self._hub.completed))
-            self._beat_due = not self._put(frames.sync(self.form, position, self._now()))
+            self._beat_due = not self._put(self.sync(max(self.cursor, offset)))
 
     def flush(self, now: bool = False) -> bool:
         """Send what `min_interval` has withheld, if its time has come; False if the hub has no business here (now)."""
@@ -223,9 +214,9 @@ class Subscription(CatchingUp):
         """See `hub.Subscriber`."""
         self._drop()
 
-    def _withhold(self, records: Iterable[Record]) -> None:
+    def _withhold(self, records: Iterable[Record], after: int) -> None:
         if not self._pending:
-            self.cursor = max(self.cursor, self._hub.completed)  # from here on only what is written counts
+            self.cursor = max(self.cursor, after)  # from here on only what is written counts
         out: list[Record] = []
         for record in records:
             if record.event == PROGRESS:
@@ -267,9 +258,9 @@ class Subscription(CatchingUp):
         """The socket does not drain, or the stream is to end: a task goes on from the cursor. `pinned`: what had been
         withheld is not written, so that the cursor stands and may not follow the hub."""
         self._live = self._plain = False
-        self._hub.remove(self)
-        if not pinned:
-            self.cursor = max(self.cursor, self._hub.completed)
+        handed = self._hub.remove(self)
+        if handed is not None and not pinned:
+            self.cursor = max(self.cursor, handed)
         self._pending.clear()
         self._spawn(self._go_on)
 

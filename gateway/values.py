@@ -39,26 +39,36 @@ Parser: TypeAlias = Callable[[Json, str], object]
 
 def read_json(body: bytes) -> Json:
     """The JSON value of a body. Raises InvalidReport for what is no JSON (RFC 8259) or can't be written again."""
+    return read_counted(body)[0]
+
+
+def read_counted(body: bytes) -> tuple[Json, int]:
+    """As `read_json`, and how many members the objects in it have."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidReport(f"the body is not JSON: {error}", field="") from error
     # Each member's own bound is exact; this one only stops the walk. The deepest member stands seven levels down:
     # in a list of reports, a report, its steps, a step, its tasks, a task, its error.
-    check_json(value, "", MAX_DEPTH + 7)
-    return value
+    return value, check_json(value, "", MAX_DEPTH + 7)
 
 
-def check_json(value: Json, field: str, depth: int = MAX_DEPTH) -> None:
-    """Raise InvalidReport if `value` is nested deeper than `depth` or holds a number that would lose digits."""
+def check_json(value: Json, field: str, depth: int = MAX_DEPTH) -> int:
+    """How many members the objects in `value` have. Raises InvalidReport if it is nested deeper than `depth` or holds a
+    number that would lose digits."""
+    count = 0
     if isinstance(value, _CONTAINER):
         if depth == 0:
             raise InvalidReport(f"{field or 'the body'} is nested deeper than {MAX_DEPTH} levels", field=field)
-        for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(value, dict):
+            count = len(value)
+            value = value.values()
+        for child in value:
             if not isinstance(child, str) and child is not None:
-                check_json(child, field, depth - 1)
+                count += check_json(child, field, depth - 1)
     elif isinstance(value, _NUMBER) and not abs(value) <= MAX_INTEGER:  # this way round NaN is refused as well
         raise InvalidReport(f"{field or 'the body'} holds a number beyond 2^53; say it as a string", field=field)
+    return count
 
 
 def parse_id(value: Json, field: str = "id") -> str:

@@ -9,6 +9,7 @@ from typing import Protocol
 from gateway.errors import InvalidCursor, JobDeleted, JobNotFound
 from gateway.eventlog.base import EventLog, Standing, Unresumable
 from gateway.frames import Form
+from gateway.group import Direct
 from gateway.record import PROGRESS, Filter, Position, Record, is_end
 
 EARLIEST = "earliest"
@@ -18,6 +19,9 @@ JobKey = tuple[str, str]
 
 class Wire(Protocol):
     """A response body that is under way."""
+
+    def socket(self) -> Direct | None:
+        """The socket, where it may be written to past this, now."""
 
     def try_write(self, data: bytes) -> bool:
         """Write now: False where that would block, and then nothing was written. Raises OSError if the peer is gone."""

@@ -7,6 +7,7 @@ import { Indicator } from "./dashboard/connection.js";
 import { showJob } from "./dashboard/job.js";
 import { List } from "./dashboard/list.js";
 import { say } from "./dashboard/announce.js";
+import { Shortcuts } from "./dashboard/shortcuts.js";
 
 /** @typedef {import("./gateway.js").ConnectionState} ConnectionState */
 
@@ -146,13 +147,20 @@ function paintTheme() {
   const button = byId("theme");
   const text = `Theme: ${theme()}`;
   button.setAttribute("aria-label", text);
-  button.title = `${text} (t)`;
+  button.title = shortcuts.hint(text, "t");
   button.dataset["theme"] = theme();
 }
 
 // --- keyboard ---
 
 const help = /** @type {HTMLDialogElement} */ (byId("help"));
+const shortcuts = new Shortcuts(/** @type {HTMLInputElement} */ (byId("shortcuts")));
+shortcuts.onChange = paintHints;
+
+function paintHints() {
+  byId("help-open").title = shortcuts.hint("Keyboard and help", "?");
+  paintTheme();
+}
 
 /** @type {Record<string, () => void>} */
 const KEYS = {
@@ -180,7 +188,7 @@ const ROW_KEYS = {
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const { target } = event;
-  if (target instanceof HTMLElement && target.matches("input, textarea, select, [contenteditable]")) {
+  if (target instanceof HTMLElement && target.matches("input:not([type=checkbox]), textarea, select, [contenteditable]")) {
     if (event.key === "Escape" && target.id === "text") leaveSearch(event, target);
     else if (target.id === "text") act(event, SEARCH_KEYS);
     return;
@@ -190,7 +198,7 @@ document.addEventListener("keydown", (event) => {
     back();
   } else if (!act(event, KEYS) && page === null && !act(event, LIST_KEYS)) {
     if (target instanceof Element && target.closest(".rows")) act(event, ROW_KEYS);
-  } else if (event.key === "/" && page !== null) {
+  } else if (event.key === "/" && page !== null && shortcuts.on) {
     event.preventDefault();
     go(listSearch, true);
     list.bar.focusSearch();
@@ -200,7 +208,7 @@ document.addEventListener("keydown", (event) => {
 /** @param {KeyboardEvent} event @param {Record<string, () => void>} keys */
 function act(event, keys) {
   const action = keys[event.key];
-  if (!action) return false;
+  if (!action || !shortcuts.allow(event.key)) return false;
   event.preventDefault();
   action();
   return true;
@@ -217,5 +225,5 @@ byId("help-open").addEventListener("click", () => help.showModal());
 byId("help-close").addEventListener("click", () => help.close());
 for (const id of ["theme", "help-open"]) byId(id).hidden = false;
 history.scrollRestoration = "manual"; // rows that are not there yet can't be scrolled to
-paintTheme();
+paintHints();
 show(false);

@@ -126,6 +126,8 @@ export interface Timing {
   cap: number;
   /** How long a request may wait for a change. */
   wait: number;
+  /** While polling many jobs: between two looks at what happened to them. */
+  look: number;
   /** How long a tab must be hidden before `pauseWhenHidden` lets go. */
   hidden: number;
   /** Without an answer of the tab that leads for so long another takes over. */

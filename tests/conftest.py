@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.logs import BOOKS, Logbook
 from tests.servers import OURS, SERVERS
@@ -38,8 +39,17 @@ def under(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def pytest_configure() -> None:
-    """Whoever starts the tests in the background has signals ignored, and what is started here would inherit that."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis looks at the same examples at every run, but for `make soak`, which looks for new ones: what fails is
+    then always something that was changed. How long an example takes says nothing on a machine that is shared.
+
+    Whoever starts the tests in the background has signals ignored, and what is started here would inherit that.
+    """
+    anew = config.getoption("markexpr") == "soak"
+    settings.register_profile(
+        "gateway", derandomize=not anew, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("gateway")
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)

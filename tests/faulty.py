@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import orjson
 
-TIMEOUT = 20.0  # seconds: no answer of a test takes longer
+TIMEOUT = 60.0  # seconds: no answer of a test takes longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,16 @@ async def cut(_: Request, writer: asyncio.StreamWriter) -> None:
 async def hang(_: Request, writer: asyncio.StreamWriter) -> None:
     """No answer, and no end either, until the client goes."""
     await writer.wait_closed()
+
+
+def held(until: asyncio.Event) -> Answer:
+    """No answer until then, and none then: the connection is closed."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+        await until.wait()
+        writer.close()
+
+    return answer
 
 
 def stream(*blocks: str, silent: bool = False, status: int = 200) -> Answer:

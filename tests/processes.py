@@ -1,27 +1,40 @@
 """Real processes for tests: the gateway as its users start it, to be killed, restarted and ended.
 
 `Server` runs `status-gateway serve` on 127.0.0.1 with a database of the test's own, on a free port that it keeps over
-restarts. Every wait is bounded; what the process said on stderr is in `log` and in each failure.
+restarts. Every wait is bounded; what the process said on stderr is in `log` and in each failure. `patient` starts the
+program with the limits of `tests.patiently`.
 """
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-STARTUP = 30.0  # seconds until it must listen; a loaded machine of two cores needs a few
-EXIT = 15.0  # seconds until a signalled process must be gone: the default grace of 10 and some
+STARTUP = 60.0  # seconds until it must listen; a loaded machine of two cores needs a few
+EXIT = 40.0  # seconds until a signalled process must be gone: the default grace of 10 and some, but less than 60
 LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:(\d+))")
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments: str, patient: bool = False) -> list[str]:
     """The command line of `status-gateway ARGUMENT…` in this environment."""
-    return [sys.executable, "-m", "gateway.cli", *arguments]
+    return [sys.executable, "-m", "tests.patiently" if patient else "gateway.cli", *arguments]
+
+
+def reserved(port: int = 0) -> socket.socket:
+    """A socket that keeps a port of 127.0.0.1 from every other process, but does not listen: a server of the test may
+    do that, again and again, and who connects meanwhile is refused. What is only free now may be another's in a moment.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", port))
+    return held
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -31,13 +44,23 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 class Server:
-    """One gateway process at a time over one database and, after the first start, one port."""
+    """One gateway process at a time over one database and one port."""
 
-    def __init__(self, database: Path, *arguments: str, port: int = 0, variables: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        database: Path,
+        *arguments: str,
+        port: int = 0,
+        variables: Mapping[str, str] | None = None,
+        patient: bool = False,
+    ):
+        held = reserved(port)
+        weakref.finalize(self, held.close)
         self.database = database
         self.arguments = arguments
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.port: int = held.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._patient = patient
         self._variables = dict(variables or {})
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
@@ -58,7 +81,10 @@ class Server:
         """Start it and wait until it says where it listens."""
         arguments = ("serve", "--port", str(self.port), "--database", str(self.database), *self.arguments)
         self._process = subprocess.Popen(
-            command(*arguments), stderr=subprocess.PIPE, text=True, env=environment(**self._variables)
+            command(*arguments, patient=self._patient),
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(**self._variables),
         )
         ready = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
@@ -107,10 +133,14 @@ class Server:
 
 @contextmanager
 def serving(
-    database: Path, *arguments: str, port: int = 0, variables: Mapping[str, str] | None = None
+    database: Path,
+    *arguments: str,
+    port: int = 0,
+    variables: Mapping[str, str] | None = None,
+    patient: bool = False,
 ) -> Iterator[Server]:
     """A gateway for the length of a `with` block; afterwards it is gone, however the block ended."""
-    server = Server(database, *arguments, port=port, variables=variables).start()
+    server = Server(database, *arguments, port=port, variables=variables, patient=patient).start()
     try:
         yield server
     finally:
@@ -118,12 +148,17 @@ def serving(
 
 
 def run_cli(
-    *arguments: str, url: str | None = None, timeout: float = 30.0, stdin: bytes = b"", **variables: str
+    *arguments: str,
+    url: str | None = None,
+    timeout: float = 60.0,
+    stdin: bytes = b"",
+    patient: bool = False,
+    **variables: str,
 ) -> "subprocess.CompletedProcess[bytes]":
     """`status-gateway ARGUMENT…` to its end, its output as bytes; `url` reaches it through the environment."""
     more = {"STATUS_GATEWAY_URL": url} if url else {}
     return subprocess.run(
-        command(*arguments),
+        command(*arguments, patient=patient),
         input=stdin,
         capture_output=True,
         timeout=timeout,
@@ -132,10 +167,10 @@ def run_cli(
     )
 
 
-def start_cli(arguments: Sequence[str], url: str, **variables: str) -> "subprocess.Popen[bytes]":
+def start_cli(arguments: Sequence[str], url: str, patient: bool = False, **variables: str) -> "subprocess.Popen[bytes]":
     """`status-gateway ARGUMENT…` as a running process with pipes for stdin, stdout and stderr."""
     return subprocess.Popen(
-        command(*arguments),
+        command(*arguments, patient=patient),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

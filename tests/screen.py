@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from tests.processes import environment
 
-BOUND = 20.0  # seconds
+BOUND = 60.0  # seconds
 NUDGE = 0.2  # seconds
 ROWS, COLUMNS = 33, 101
 AT_TERMINAL = (

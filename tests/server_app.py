@@ -23,6 +23,7 @@ from gateway.errors import LogUnusable
 from gateway.parked import Parked
 from gateway.server import serve
 from gateway.settings import add_flags, load
+from tests.patiently import be_patient
 
 GOODBYE = b"retry: 1000\n\n"
 
@@ -142,6 +143,8 @@ def make_app(*faults: str) -> Starlette:
 def main(words: list[str]) -> int:
     """Serve the app with the flags after `--`."""
     split = words.index("--")
+    if "patient" in words[:split]:
+        be_patient()
     parser = argparse.ArgumentParser()
     add_flags(parser)
     return serve(make_app(*words[:split]), load(vars(parser.parse_args(words[split + 1 :])), os.environ))

@@ -23,7 +23,7 @@ from gateway.process import bind
 from gateway.server import Server
 from gateway.settings import Settings
 
-BOUND: Final = 10.0  # seconds for a start or an end that takes milliseconds
+BOUND: Final = 60.0  # seconds for a start or an end that takes milliseconds where nothing else runs
 GRACE: Final = 2  # seconds for streams that are open when it ends
 
 Serving: TypeAlias = Callable[[Starlette, Settings], AbstractAsyncContextManager[int]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import orjson
 import pytest
 
 from gateway.dialects import bulk
+from gateway.dialects.body import OFF_LOOP, read_bounded
 from gateway.dialects.bulk import MAX_LINE, MAX_LINES, Answers, Lines
 from tests.api import NDJSON, PROBLEM, api, app_of, create, document, problem, report
 
@@ -249,6 +251,37 @@ async def test_a_body_that_breaks_off_leaves_what_was_read(tmp_path: Path) -> No
         await app_of(client)(scope, sent.get, send)
         assert answered == []
         assert (await client.get("/v1/jobs/j499")).status_code == 200
+
+
+async def test_other_work_has_its_turns_while_lines_are_parsed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "SLICE_SECONDS", 0)
+    turns: list[int] = []
+
+    def read_and_let_others_ask(line: bytes) -> Any:
+        turns.append(0)
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        return read_bounded(line)
+
+    monkeypatch.setattr(bulk, "read_bounded", read_and_let_others_ask)
+    await post(client, *({"job": f"j{number}"} for number in range(20)))
+    assert turns == [0, 1] * 20
+
+
+async def test_a_long_line_is_parsed_off_the_loop_and_answered_in_its_place(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+
+    def read_and_say_where(line: bytes) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return read_bounded(line)
+
+    monkeypatch.setattr(bulk, "read_bounded", read_and_say_where)
+    lines = [{"job": "a"}, {"job": "b", "message": "x" * OFF_LOOP, "state": "running"}, {"job": "c"}]
+    assert [answer["state"] for answer in await post(client, *lines)] == ["pending", "running", "pending"]
+    assert threads == [True, False, True]
 
 
 # ---- the pieces ----

@@ -158,17 +158,18 @@ async def test_what_polyfills_add_against_caches_is_let_pass(client: httpx.Async
     assert (await client.get("/v1/jobs?_=17&r=0.5")).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/a/events"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/a/events", "/v1/events"])
 async def test_a_page_of_another_log_is_410_with_what_is_oldest(client: httpx.AsyncClient, path: str) -> None:
     await create(client)
     found = problem(await client.get(path, params={"after": FOREIGN}, headers=HISTORY), 410, "compacted")
     assert found["oldest"]
+    assert found["reason"] == "foreign"
 
 
 @pytest.mark.parametrize(
     "after", ["x", "-1", "aaaaaaaa-18446744073709551616", "AAAAAAAA-1", "aaaaaaaa-01", "\x00", "a" * 9000]
 )
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/a/events"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/a/events", "/v1/events"])
 async def test_a_page_that_is_none_is_400(client: httpx.AsyncClient, path: str, after: str) -> None:
     await create(client)
     response = await client.get(path, params={"after": after}, headers=HISTORY)

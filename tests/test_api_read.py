@@ -135,14 +135,14 @@ async def test_only_the_bulky_members_can_be_left_out(client: httpx.AsyncClient,
 
 async def test_who_waits_hears_of_the_change_as_soon_as_it_happens(client: httpx.AsyncClient) -> None:
     etag = (await client.get("/v1/jobs/a")).headers["etag"]
-    headers = {"If-None-Match": etag, "Prefer": "wait=30"}
+    headers = {"If-None-Match": etag, "Prefer": "wait=60"}
     waiting = asyncio.create_task(client.get("/v1/jobs/a", headers=headers))
     await asyncio.sleep(0)
     changed = await report(client, state="running")
     response = await asyncio.wait_for(waiting, WAIT)
     assert response.status_code == 200
     assert response.content == changed.content
-    assert response.headers["preference-applied"] == "wait=30"
+    assert response.headers["preference-applied"] == "wait=60"
 
 
 async def test_who_waits_in_vain_gets_304_when_the_time_is_over(client: httpx.AsyncClient) -> None:
@@ -172,7 +172,7 @@ async def test_a_preference_that_makes_no_sense_is_ignored(client: httpx.AsyncCl
 
 
 async def test_without_a_condition_nobody_waits(client: httpx.AsyncClient) -> None:
-    response = await client.get("/v1/jobs/a", headers={"Prefer": "wait=30"})
+    response = await client.get("/v1/jobs/a", headers={"Prefer": "wait=60"})
     assert response.status_code == 200
     assert "preference-applied" not in response.headers
 
@@ -181,7 +181,7 @@ async def test_without_a_condition_nobody_waits(client: httpx.AsyncClient) -> No
 async def test_nobody_waits_for_a_finished_job(client: httpx.AsyncClient, state: str) -> None:
     etag = (await report(client, state=state)).headers["etag"]
     response = await asyncio.wait_for(
-        client.get("/v1/jobs/a", headers={"If-None-Match": etag, "Prefer": "wait=30"}), WAIT
+        client.get("/v1/jobs/a", headers={"If-None-Match": etag, "Prefer": "wait=60"}), WAIT
     )
     assert response.status_code == 304
 
@@ -189,7 +189,7 @@ async def test_nobody_waits_for_a_finished_job(client: httpx.AsyncClient, state:
 async def test_who_has_an_old_document_gets_the_new_one_at_once(client: httpx.AsyncClient) -> None:
     etag = (await client.get("/v1/jobs/a")).headers["etag"]
     await report(client, state="running")
-    headers = {"If-None-Match": etag, "Prefer": "wait=30"}
+    headers = {"If-None-Match": etag, "Prefer": "wait=60"}
     response = await asyncio.wait_for(client.get("/v1/jobs/a", headers=headers), WAIT)
     assert document(response)["state"] == "running"
 
@@ -197,7 +197,7 @@ async def test_who_has_an_old_document_gets_the_new_one_at_once(client: httpx.As
 async def test_who_waits_misses_no_change_however_the_two_race(client: httpx.AsyncClient) -> None:
     etag = (await client.get("/v1/jobs/a")).headers["etag"]
     for progress in range(1, 51):
-        headers = {"If-None-Match": etag, "Prefer": "wait=30"}
+        headers = {"If-None-Match": etag, "Prefer": "wait=60"}
         waiting = asyncio.create_task(client.get("/v1/jobs/a", headers=headers))
         for _ in range(progress % 5):
             await asyncio.sleep(0)

@@ -187,8 +187,6 @@ async def test_a_position_ahead_of_the_log_is_answered_with_a_reset(at: Served) 
 @pytest.mark.parametrize("path", [EVENTS, "/v1/events", "/v1/jobs/a"])
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
 async def test_a_malformed_cursor_of_the_query_is_400_in_whatever_form(at: Served, path: str, accept: str) -> None:
-    if path == "/v1/events" and accept == "application/json":
-        accept = "application/x-ndjson"
     for name in ("lastEventId", "last_event_id", "after"):
         for value in ("abc", "-1", "aaaaaaaa-99999999999999999999", "Earliest"):
             query = {"after": "earliest", name: value}
@@ -272,7 +270,7 @@ SENSELESS = [
     ("/v1/events?job=a%0A", "job"),
     ("/v1/events?workspace=v&workspace=w&" + "&".join(f"job=j{i}" for i in range(101)), "job"),
     ("/v1/events?" + "&".join(f"job=j{i}" for i in range(201)), "job"),
-    ("/v1/events?limit=5", "limit"),
+    ("/v1/events?limit=0", "limit"),
     ("/v1/events?jobs=a", "jobs"),
 ]
 

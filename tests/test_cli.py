@@ -209,7 +209,7 @@ def test_a_reader_that_has_enough_is_no_error(client: SyncClient, job: str, url:
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {run} | head -c 10"],
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env=environment(STATUS_GATEWAY_URL=url),
     )
@@ -223,7 +223,7 @@ def test_what_is_started_often_loads_nothing_of_the_server(action: str) -> None:
         f"importlib.import_module(ACTIONS[{action!r}].partition(':')[0]);"
         "print({'uvicorn', 'starlette', 'aiosqlite', 'sse_starlette'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "set()"
 
 

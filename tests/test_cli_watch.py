@@ -13,7 +13,7 @@ from gateway.client import SyncClient
 from tests.processes import command, run_cli, serving, start_cli
 from tests.screen import screen
 
-BOUND = 30.0  # seconds
+BOUND = 60.0  # seconds
 
 
 @pytest.fixture(scope="module")

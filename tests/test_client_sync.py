@@ -92,13 +92,13 @@ def test_a_wish_to_cancel_ends_the_block(client: SyncClient) -> None:
 
 
 def test_heartbeats_go_on_while_the_code_computes(client: SyncClient) -> None:
-    with client.job(id="a", lease=1):
-        for document in client.watch_many(jobs=["a"], patience=20):
+    with client.job(id="a", lease=4):
+        for document in client.watch_many(jobs=["a"], patience=60):
             if document["progress"] == 1:
                 break
             beaten = threading.Event()
-            threading.Timer(1.5, beaten.set).start()
-            beaten.wait(10)  # busy for longer than the lease
+            threading.Timer(5.0, beaten.set).start()
+            beaten.wait(60)  # busy for longer than the lease
             assert not client.status("a")["stalled"]
             client.report("a", progress=1)
 
@@ -119,7 +119,7 @@ def test_an_interrupt_cancels_the_job(client: SyncClient, url: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in errors
     assert b"Task was destroyed" not in errors
     with SyncClient(url) as reader:
@@ -145,5 +145,5 @@ def forked(client: SyncClient) -> None:
 def test_a_client_that_was_forked_away_from_its_thread_says_so_instead_of_hanging(client: SyncClient) -> None:
     process = multiprocessing.get_context("fork").Process(target=forked, args=(client,))
     process.start()
-    process.join(20)
+    process.join(60)
     assert process.exitcode == 7

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from gateway import catchup
+from gateway import group as group_module
 from gateway import hub as hub_module
 from gateway.errors import GatewayError
 from gateway.eventlog.retention import Retention
@@ -24,7 +25,7 @@ from gateway.frames import Form
 from gateway.record import Filter, Record
 from gateway.report import State
 from gateway.wanted import Wanted
-from tests.streams import Frame, Reader, Scene, a_scene, frames_in, lacking, one
+from tests.streams import BOUND, Frame, Reader, Scene, a_scene, frames_in, lacking, one
 
 JOBS = ("a", "b", "c", "d")
 ENDS = ("succeeded", "failed", "cancelled")
@@ -47,7 +48,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds so small that every reader is often behind, and that the loop turns between any two deliveries."""
     monkeypatch.setattr(hub_module, "RING_RECORDS", 3)
     monkeypatch.setattr(catchup, "PAGE_RECORDS", 5)
-    monkeypatch.setattr(hub_module, "SLICE_STREAMS", 1)
+    monkeypatch.setattr(group_module, "AT_ONCE", 1)
     monkeypatch.setattr(hub_module, "SLICE_SECONDS", 0.0)
 
 
@@ -72,7 +73,7 @@ async def follow(scene: Scene, wanted: Wanted, chance: random.Random, direct: bo
     """Read until `end` has been reached, through cuts and stalls; each frame counts from where its stream began."""
     got: list[Frame] = []
     cursor = "earliest"
-    for attempt in range(200):
+    for attempt in range(2000):
         cut = chance.randrange(1, 20_000) if attempt < 12 else None
         reader = Reader(direct, cut)
         stream = await scene.read(reader, replace(wanted, cursor=cursor))
@@ -96,7 +97,7 @@ async def follow(scene: Scene, wanted: Wanted, chance: random.Random, direct: bo
 
 
 async def until_gone_or(reader: Reader, end: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BOUND):
         while not (reader.gone or reader.ended.is_set()):
             if any(frame.id is not None and frame.offset >= end for frame in reader.frames[-3:]):
                 return
@@ -164,7 +165,7 @@ async def test_readers_beside_the_producers_get_the_same_as_the_log_holds(
             if stream is None:
                 return got
             stalls = asyncio.create_task(stall(reader, own))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(BOUND):
                 while not (reader.gone or reader.ended.is_set()):
                     if total.done() and reader.frames and reader.frames[-1].offset >= total.result():
                         break

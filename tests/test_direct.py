@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from starlette.applications import Starlette
 from starlette.routing import Match, Mount, Route
 from starlette.testclient import TestClient
 
@@ -116,6 +117,35 @@ def test_a_quick_answer_is_the_very_one_that_the_endpoint_gives(
     assert len(taken) > 20
     assert quickly == slowly
     assert {status for status, _, _ in quickly} >= {200, 304, 400, 404, 406}
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["at once", "by the threads"])
+def test_a_cold_job_is_answered_as_a_hot_one_is(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    log = cast(Starlette, client.app).state.gateway.log
+    in_thread, asked = log._reading.standing, []
+
+    async def watched(workspace: str, name: str) -> Any:
+        asked.append(name)
+        return await in_thread(workspace, name)
+
+    monkeypatch.setattr(log._reading, "standing", watched)
+    monkeypatch.setattr(log._glance, "_clock", lambda: 0.0)
+    monkeypatch.setattr(log._glance, "_owed_until", 60.0 if busy else 0.0)
+    for path in ("/v1/jobs/a", "/v1/jobs/b?workspace=w"):
+        hot = client.get(path)
+        asked.clear()
+        log._hot.clear()
+        cold = client.get(path)
+        assert (cold.status_code, cold.content, cold.headers) == (200, hot.content, hot.headers)
+        log._hot.clear()
+        same = client.get(path, headers={"if-none-match": hot.headers["etag"]})
+        assert (same.status_code, same.content) == (304, b"")
+        assert len(asked) == (2 if busy else 0)
+    client.delete("/v1/jobs/a")
+    log._hot.clear()
+    assert client.get("/v1/jobs/a").status_code == 410
 
 
 def test_a_job_that_moves_on_is_answered_anew(client: TestClient) -> None:

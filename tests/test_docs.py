@@ -61,7 +61,7 @@ def test_a_readme_without_its_marks_is_refused() -> None:
 
 
 def test_every_route_stands_in_the_readme_and_every_route_there_exists(server: Server) -> None:
-    paths: Mapping[str, Mapping[str, Any]] = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    paths: Mapping[str, Mapping[str, Any]] = httpx.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert set(first_cells(section("## HTTP"))) - set(first_cells(section("### Streams"))) == served
 
@@ -83,8 +83,8 @@ def test_every_member_of_a_report_stands_in_the_readme() -> None:
 def test_every_command_stands_in_the_readme() -> None:
     told = [cell.split()[1] for cell in first_cells(section("## Command line"))]
     assert sorted(told) == sorted(ACTIONS)
+    helps = " ".join(run_cli(command, "--help").stdout.decode() for command in ("report", "backup", "status"))
     for flag in re.findall(r"`(--[a-z-]+)", section("## Command line")):
-        helps = " ".join(run_cli(command, "--help").stdout.decode() for command in ("report", "backup", "status"))
         assert flag in helps
     assert parser().prog == "status-gateway"
 
@@ -97,7 +97,7 @@ def test_every_target_of_make_that_the_readme_names_exists_and_every_target_expl
     assert phony
     assert set(phony[1].split()) == targets
     assert set(re.findall(r"\bmake ([a-z]+)\b(?= +#|`)", TEXT)) <= targets
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
     assert set(re.findall(r"^  make ([a-z]+)", listed, re.MULTILINE)) == targets
 
 
@@ -126,7 +126,7 @@ def curl(line: str, url: str) -> httpx.Response:
             body = next(words)
         elif word != "-N":
             address = word
-    return httpx.request("POST" if body else "GET", address, headers=headers, content=body, timeout=10.0)
+    return httpx.request("POST" if body else "GET", address, headers=headers, content=body, timeout=60)
 
 
 def test_the_lines_of_curl_show_a_job_from_its_beginning_to_its_end(server: Server) -> None:
@@ -143,7 +143,7 @@ def run_python(code: str, server: Server, folder: Path) -> str:
     """What an example prints."""
     command = [sys.executable, "-W", "error", "-c", code.replace(URL, server.url)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=30, check=False, cwd=folder, env=environment()
+        command, capture_output=True, text=True, timeout=120, check=False, cwd=folder, env=environment()
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -153,7 +153,7 @@ def test_the_examples_of_the_client_report_and_watch_a_job(server: Server, tmp_p
     asynchronous, synchronous, _ = blocks("python")
     assert run_python(asynchronous, server, tmp_path) == "succeeded 100.0\n"
     run_python(synchronous, server, tmp_path)
-    jobs = httpx.get(f"{server.url}/v1/jobs", params={"name": "tiles"}).json()["jobs"]
+    jobs = httpx.get(f"{server.url}/v1/jobs", params={"name": "tiles"}, timeout=60).json()["jobs"]
     assert [(job["state"], job["message"]) for job in jobs] == [("succeeded", "step 2 of 4")] * 2
 
 

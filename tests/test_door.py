@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import door, parked
+from gateway import door, heads, parked
 from gateway.app import create_app
-from gateway.connection import Asked
-from gateway.door import Entrance, identify
+from gateway.door import Entrance
+from gateway.heads import Asked, identify
 from gateway.record import alias_of
 from gateway.service import Gateway
 from gateway.settings import Settings
@@ -480,7 +480,7 @@ def test_heads_that_differ_otherwise_are_other_requests(data: bytes) -> None:
         request(STREAM, "User-Agent: x\r\n folded", ACCEPT),
         request(STREAM, ACCEPT, "Last-Event-ID: x", "last-event-id: y"),
         request(f"{STREAM}?x=1&lastEventId=x", ACCEPT, "Last-Event-ID: y"),
-        request(STREAM, ACCEPT, "X: " + "x" * door.MAX_KNOWN),
+        request(STREAM, ACCEPT, "X: " + "x" * heads.MAX_KNOWN),
         b"",
     ],
 )
@@ -490,11 +490,11 @@ def test_what_is_no_whole_head_or_cant_be_compared_is_not_known(data: bytes) -> 
 
 def test_no_decision_depends_on_a_field_that_makes_no_other_request() -> None:
     """What says who asks, once anything does, has to leave the list. The cursor alone is read: it is handed on."""
-    ignored = set(door.IGNORED) - {"last-event-id"}
+    ignored = set(heads.IGNORED) - {"last-event-id"}
     for path in Path(door.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.Attribute) and node.attr == "cookies"), path
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name != "door.py":
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name != "heads.py":
                 assert node.value.lower() not in ignored, path
 
 

@@ -103,7 +103,7 @@ async def _live(folder: Path, opened: list[House], ready: threading.Event, over:
     entrance: object = server.config.http_protocol_class
     assert isinstance(entrance, Entrance)
     port = sockets[0].getsockname()[1]
-    async with Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    async with Client(base_url=f"http://127.0.0.1:{port}", timeout=BOUND, trust_env=False) as client:
         await _furnish(client)
     gateway: Gateway = app.state.gateway
     positions = [gateway.log.position(offset) for offset in range(10)]

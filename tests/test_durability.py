@@ -53,11 +53,12 @@ async def test_the_file_is_written_as_durably_as_sqlite_can(book: Logbook) -> No
 
 
 def write_and_be_killed(database: Path, number: int, seconds: float) -> list[str]:
-    """Start a writer, kill it at some moment of its work, and give what it had said of its acknowledged records."""
+    """Start a writer, kill it at some moment of its work, and give what it had said of its acknowledged records: of 25
+    at least."""
     command = [sys.executable, "-m", "tests.log_writer", str(database), str(number)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent) as process:
         assert process.stdout is not None
-        first = process.stdout.readline()
+        first = "".join(process.stdout.readline() for _ in range(25))
         time.sleep(seconds)  # the random moment of the kill, which no event could give
         process.kill()
         rest = process.stdout.read()

@@ -189,5 +189,5 @@ async def test_an_app_can_be_started_again(tmp_path: Path) -> None:
 def test_making_an_app_opens_nothing_and_needs_no_settings(tmp_path: Path) -> None:
     script = "from gateway.app import create_app; create_app()"
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=120)
     assert list(tmp_path.iterdir()) == []

@@ -273,7 +273,7 @@ async def test_a_fault_of_the_server_is_told_in_the_error_envelope_without_its_d
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create(client, ID)
-    monkeypatch.setattr(app_of(client).state.gateway, "hot", lambda *_: 1 / 0)
+    monkeypatch.setattr(app_of(client).state.gateway, "glance", lambda *_: 1 / 0)
     response = await client.get(f"/julep/jobs/{ID}")
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "http_500"

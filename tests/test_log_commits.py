@@ -44,6 +44,11 @@ async def test_a_large_group_is_written_whole_and_answered_in_order(book: Logboo
 # Callers that go away
 
 
+def more(turns: int) -> int:
+    """The next number of turns to try: each of the first, then ever fewer, for a commit may take very many."""
+    return turns + 1 + turns // 20
+
+
 async def after_turns(task: asyncio.Task[Any], turns: int) -> bool:
     """Cancel a task after so many turns of the loop; False if it was done before."""
     for _ in range(turns):
@@ -55,12 +60,12 @@ async def after_turns(task: asyncio.Task[Any], turns: int) -> bool:
 
 async def test_a_caller_that_goes_away_at_any_moment_changes_nothing_for_the_others(book: Logbook) -> None:
     await book.append(*(entry(job, create=True) for job in ("a", "b", "gone")))
-    number, cancelled = 0, True
+    number, turns, cancelled = 0, 0, True
     while cancelled:
-        number += 1
+        number, turns = number + 1, more(turns)
         leaver = asyncio.create_task(book.log.append([entry("gone", message=str(number), key=key(f"k{number}"))]))
         others = [asyncio.create_task(book.say(job, message=str(number))) for job in "ab"]
-        cancelled = await after_turns(leaver, number)
+        cancelled = await after_turns(leaver, turns)
         async with asyncio.timeout(BOUND):
             outcomes = await asyncio.gather(*others)
             await asyncio.gather(leaver, return_exceptions=True)
@@ -85,7 +90,7 @@ async def test_a_reader_that_goes_away_at_any_moment_holds_nothing_up(book: Logb
     for read in reads:
         turns, cancelled = 0, True
         while cancelled:
-            turns += 1
+            turns = more(turns)
             cancelled = await after_turns(asyncio.ensure_future(read()), turns)
             assert len(await book.history(limit=7)) == 20
     assert (await book.say("j1", message="still here")).made

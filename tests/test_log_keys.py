@@ -6,9 +6,9 @@ import pytest
 
 from gateway.errors import IllegalTransition, JobDeleted, JobExists, JobNotFound, KeyReused
 from gateway.eventlog.base import Entry, Outcome
+from gateway.ids import new_id
 from gateway.job import Delete, Wish
 from gateway.record import alias_of
-from gateway.service import new_id
 from tests.logs import Logbook, entry, key
 
 

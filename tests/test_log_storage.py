@@ -163,7 +163,7 @@ async def test_a_reader_that_stays_holds_no_producer_up(book: Logbook, monkeypat
     with closing(sqlite3.connect(book.path, isolation_level=None)) as other:
         other.execute("BEGIN")
         assert other.execute("SELECT count(*) FROM records").fetchall() == [(1,)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BOUND):
             for number in range(100):
                 assert (await book.say(message=f"{number}{'x' * 20_000}")).made
         assert not book.is_troubled()

@@ -194,11 +194,14 @@ async def test_a_deleted_job_is_not_found(client: httpx.AsyncClient) -> None:
 
 
 @both
-async def test_a_kill_is_a_wish_and_returns_when_the_producer_has_obeyed(client: httpx.AsyncClient, era: str) -> None:
+async def test_a_kill_is_a_wish_and_returns_when_the_producer_has_obeyed(
+    client: httpx.AsyncClient, era: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "KILL_PATIENCE", WAIT)
     await create(client, state="running")
     job = (await client.get("/v1/jobs/a")).headers["etag"]
     kill = asyncio.create_task(tool(client, "kill_job", era, job_id="a"))
-    wish = await client.get("/v1/jobs/a", headers={"If-None-Match": job, "Prefer": "wait=10"})
+    wish = await client.get("/v1/jobs/a", headers={"If-None-Match": job, "Prefer": "wait=60"})
     assert wish.json()["state"] == "cancelling"
     assert (await tool(client, "get_job_status", era, job_id="a")).data == {"status": "running"}
     assert not kill.done()
@@ -224,7 +227,10 @@ async def test_a_kill_that_the_producer_leaves_unanswered_stands(
     assert (await client.get("/v1/jobs/a")).json()["state"] == "cancelling"
 
 
-async def test_a_job_that_ended_by_itself_was_not_killed(client: httpx.AsyncClient) -> None:
+async def test_a_job_that_ended_by_itself_was_not_killed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "KILL_PATIENCE", WAIT)
     await create(client, state="running")
     kill = asyncio.create_task(tool(client, "kill_job", job_id="a"))
     async with asyncio.timeout(WAIT):
@@ -239,11 +245,11 @@ async def test_a_job_that_ends_while_it_is_killed_had_terminated(
 ) -> None:
     await create(client, state="running")
     gateway = gateway_of(client)
-    look = gateway.hot
+    look = gateway.glance
 
     def look_too_early(workspace: str, job_id: str) -> Any:
         standing = look(workspace, job_id)
-        monkeypatch.setattr(gateway, "hot", lambda *_: standing)
+        monkeypatch.setattr(gateway, "glance", lambda *_: standing)
         return standing
 
     look_too_early("default", "a")
@@ -275,7 +281,7 @@ async def until_waiting(client: httpx.AsyncClient, count: int) -> None:
 @both
 async def test_a_wait_returns_at_the_next_change(client: httpx.AsyncClient, era: str) -> None:
     await create(client, state="running")
-    wait = asyncio.create_task(tool(client, "wait_for_job", era, job_id="a", timeout_s=30))
+    wait = asyncio.create_task(tool(client, "wait_for_job", era, job_id="a", timeout_s=3600))
     await until_waiting(client, 1)
     await report(client, progress=45, step="validating", message="2 of 4")
     position = (await client.get("/v1/jobs/a")).json()["position"]
@@ -419,7 +425,7 @@ async def test_without_the_extra_the_endpoint_says_what_to_install_and_all_else_
 
 def test_the_sdk_is_not_loaded_before_somebody_asks_for_it() -> None:
     program = "import sys, gateway.app; print('mcp' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "False"
 
 
@@ -519,7 +525,7 @@ async def test_neither_many_calls_nor_agents_who_leave_leave_anything_behind(
 async def test_a_wait_is_answered_when_the_server_shuts_down(
     tmp_path: Path, era: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with served(tmp_path, SPOKEN) as gateway:
+    async with served(tmp_path, SPOKEN, grace=30.0) as gateway:
         await create(gateway.client, state="running")
         wait = asyncio.create_task(tool(gateway.client, "wait_for_job", era, job_id="a", until="end"))
         hub = gateway.app.state.gateway.hub

@@ -21,7 +21,7 @@ from tests.processes import Server, serving, start_cli
 
 ROOT = Path(__file__).parent.parent
 CLIENTS = ("mcp", "mcp legacy", "session", "fastmcp", "fastmcp legacy")
-BOUND = 20.0  # seconds; an answer takes milliseconds, and loading FastMCP a few seconds
+BOUND = 60.0  # seconds; an answer takes milliseconds, and loading FastMCP a few seconds
 each = pytest.mark.parametrize("name", CLIENTS)
 Answer = dict[str, Any]
 
@@ -122,9 +122,12 @@ class Producer:
     def hears_of_a_cancel(self, job: str) -> None:
         """Returns when the job's wish is there."""
         state, etag = "running", "x"
+        end = time.monotonic() + BOUND
         while state != "cancelling":
+            assert time.monotonic() < end
             answer = self._http.get(f"/v1/jobs/{job}", headers={"If-None-Match": etag, "Prefer": "wait=10"})
-            state, etag = answer.json()["state"], answer.headers["etag"]
+            if answer.status_code == 200:
+                state, etag = answer.json()["state"], answer.headers["etag"]
 
 
 @contextmanager
@@ -233,7 +236,7 @@ def test_an_agent_kills_a_command_that_really_runs(server: Server, agent: Agent)
 def test_sessions_go_on_after_a_restart_and_open_waits_do_not_hold_up_the_end(tmp_path: Path) -> None:
     database = tmp_path / "status.db"
     with (
-        serving(database, "--grace", "4") as server,
+        serving(database, "--grace", "20") as server,
         agent_at(server.url) as agent,
         producing(server.url, "x") as producer,
     ):
@@ -247,7 +250,7 @@ def test_sessions_go_on_after_a_restart_and_open_waits_do_not_hold_up_the_end(tm
             assert time.monotonic() - begin < BOUND
         begin = time.monotonic()
         assert server.terminate() == 0
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 20
         for wait in waits:
             answer = wait.result(BOUND)
             assert (answer["is_error"], answer["data"]["status"]) == (False, "running")
@@ -269,4 +272,4 @@ def test_without_the_extra_a_client_is_told_what_to_install(tmp_path: Path) -> N
         for name in CLIENTS:
             answer = agent.call(name, "list_jobs")
             assert "pip install 'status-gateway[mcp]'" in answer["text"], answer
-        assert httpx.get(f"{server.url}/v1/jobs").status_code == 200
+        assert httpx.get(f"{server.url}/v1/jobs", timeout=BOUND).status_code == 200

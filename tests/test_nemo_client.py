@@ -19,7 +19,7 @@ from tests.processes import Server, serving
 
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / ".clients" / "nemo" / "bin"
-WAIT = 30.0  # seconds for one answer; a loaded machine starts the client in a few
+WAIT = 60.0  # seconds for one answer; a loaded machine starts the client in a few
 BOTH = ("sdk", "plugin")
 
 STATUS = {"sdk": "get_status", "lax": "get_status", "plugin": "get_job_status"}
@@ -184,7 +184,8 @@ def test_the_clients_wishes_reach_the_producer(driver: Driver, server: Server, s
         (CANCEL, "cancelling", "cancelled"),
     ):
         assert driver.ask(client, methods, name="data-import")["status"] == wish
-        job = httpx.get(f"{server.url}/v1/jobs", params={"name": "data-import", "limit": 1}).json()["jobs"][0]
+        params = {"name": "data-import", "limit": "1"}
+        job = httpx.get(f"{server.url}/v1/jobs", params=params, timeout=WAIT).json()["jobs"][0]
         assert job["state"] == wish
         say(state=done)
 
@@ -231,7 +232,7 @@ def test_the_clients_turn_the_pages_of_a_list_and_filter_it(driver: Driver, serv
     for i in range(5):
         state = "running" if i % 2 else "created"
         job = {"id": f"{i}", "workspace": "paged", "process": f"p{i}", "state": state, "name": f"import-{i}"}
-        httpx.post(f"{server.url}/v1/jobs", json=job).raise_for_status()
+        httpx.post(f"{server.url}/v1/jobs", json=job, timeout=WAIT).raise_for_status()
 
     def ids(client: str, **query: Any) -> str:
         asked = {"query_params": query} if client == "plugin" else query

@@ -181,6 +181,10 @@ async def test_what_is_really_answered_fits_its_schema(tmp_path: Path, described
         valid(document(await client.get("/v1/jobs?limit=3")), "Jobs", described)
         history = await client.get("/v1/jobs/pending/events", headers={"Accept": "application/json"})
         valid(document(history), "History", described)
+        await client.delete("/v1/jobs/failed")
+        happened = document(await client.get("/v1/events", headers={"Accept": "application/json"}))
+        assert {record["event"] for record in happened["records"]} == {"transition", "deleted"}
+        valid(happened, "Happened", described)
         for refused in (await report(client, "succeeded", state="running"), await client.get("/v1/jobs/nobody")):
             valid(orjson.loads(refused.content), "Problem", described)
 

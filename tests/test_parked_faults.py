@@ -12,17 +12,18 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 import uvloop
 
-from gateway import catchup, connection, process
+from gateway import catchup, patience, process
 from gateway.connection import HttpProtocol
 from gateway.door import Entrance
 from gateway.parked import Parked
+from gateway.server import KEEP_ALIVE
 from gateway.service import Gateway
 from gateway.stream import Subscription
 from tests.api import Client, Served, create, report, served
@@ -228,11 +229,11 @@ def test_whoever_still_holds_a_wire_whose_reader_has_left_writes_to_nobody(play:
         async with AsyncExitStack() as stack:
             raw = await caught_up(stack, at)
             (old,) = parked_of(at)
-            number = old._fd
+            number = old.fd
             misbehave(raw, "close")
             await until_left(at)
             others = [await caught_up(stack, at) for _ in range(20)]
-            assert number in {wire._fd for wire in parked_of(at)}, "the number of its socket is used again"
+            assert number in {wire.fd for wire in parked_of(at)}, "the number of its socket is used again"
             old.abort()
             for attempt in (old.drained, old.end, lambda: old.write(b"x")):
                 with pytest.raises(ConnectionResetError):
@@ -347,7 +348,7 @@ async def come_and_go(port: int, count: int) -> None:
 @pytest.mark.timeout(600)
 async def test_twenty_thousand_connections_leave_the_servers_memory_as_it_was(tmp_path: Path) -> None:
     with serving(tmp_path / "status.db") as server:
-        async with Client(base_url=server.url, trust_env=False) as client:
+        async with Client(base_url=server.url, timeout=BOUND, trust_env=False) as client:
             await create(client, state="running")
             await come_and_go(server.port, 5_000)
             before = memory_of(server.process.pid)
@@ -366,8 +367,11 @@ def memory_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def test_what_has_gone_leaves_nothing_to_the_garbage_collector(play: Callable[[Scenario], None]) -> None:
+def test_what_has_gone_leaves_nothing_to_the_garbage_collector(
+    play: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The collector runs seldom in a server, and what has got old before it died would wait for it for hours."""
+    monkeypatch.setattr(patience, "HEAD_TIMEOUT", 600.0)  # no timer lets go of anything before the bound below
     heads = (
         request(STREAM, ACCEPT, "Connection: close"),
         request(),
@@ -391,7 +395,7 @@ def test_what_has_gone_leaves_nothing_to_the_garbage_collector(play: Callable[[S
                         await raw.reader.readuntil(b"}")
                     misbehave(raw, how)
             await until_left(at)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(KEEP_ALIVE - 5):
                 while left(own):
                     await asyncio.sleep(0.01)
         except TimeoutError:
@@ -434,14 +438,15 @@ def test_a_reader_that_takes_nothing_is_closed_in_time_also_at_the_end(
 def test_connections_that_say_nothing_or_not_enough_are_closed_in_time_and_forgotten(
     play: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "HEAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(patience, "HEAD_TIMEOUT", 0.3)
 
     async def scenario(at: Served) -> None:
         async with AsyncExitStack() as stack:
             silent = [await stack.enter_async_context(connected(at.port, data)) for data in (b"", b"G", b"\r\n") * 20]
             async with asyncio.timeout(BOUND):
                 for raw in silent:
-                    assert await raw.reader.read() == b""
+                    with suppress(ConnectionResetError):  # closed while a byte of ours waited there
+                        assert await raw.reader.read() == b""
 
     play(scenario)
 
@@ -454,12 +459,20 @@ class Failing:
 
     def __init__(self, like: Subscription) -> None:
         self.match, self.form = like.match, like.form
+        self.cursor, self.seat = 0, -1
+
+    def socket(self) -> None:
+        """It is asked each time."""
 
     def push(self, *_: object) -> None:
         """Fail."""
         raise RuntimeError("a defect")
 
-    def beat(self) -> None:
+    def sync(self, offset: int) -> bytes:
+        """Fail."""
+        raise RuntimeError("a defect")
+
+    def beat(self, offset: int) -> None:
         """Fail."""
         raise RuntimeError("a defect")
 
@@ -491,8 +504,11 @@ def test_a_stream_with_a_defect_takes_no_other_with_it(play: Callable[[Scenario]
 
 
 async def test_sigterm_among_readers_of_every_kind_ends_each_as_it_should(tmp_path: Path) -> None:
-    with serving(tmp_path / "status.db", "--grace", "3") as server:
-        async with Client(base_url=server.url, trust_env=False) as client, AsyncExitStack() as stack:
+    with serving(tmp_path / "status.db", "--grace", "15") as server:
+        async with (
+            Client(base_url=server.url, timeout=BOUND, trust_env=False) as client,
+            AsyncExitStack() as stack,
+        ):
             await create(client, state="running")
 
             async def opened(data: bytes) -> Raw:
@@ -508,6 +524,9 @@ async def test_sigterm_among_readers_of_every_kind_ends_each_as_it_should(tmp_pa
             reading = [asyncio.create_task(raw.until_end()) for raw in live]
             for number in range(60):
                 await report(client, details={"filling": "x" * 20_000, "number": number})
+            async with asyncio.timeout(BOUND):  # who is behind when the end comes is told no more than to come back
+                while not all(b'"number":59' in raw.body for raw in live):
+                    await asyncio.sleep(0.01)
             live[0].writer.write(request("/v1/jobs/a", "Accept: application/json"))  # for when its stream has ended
             silent = [await opened(data) for data in (b"", b"GET /v1", request()[:-1])]
             assert await asyncio.to_thread(server.terminate) == 0
@@ -516,22 +535,29 @@ async def test_sigterm_among_readers_of_every_kind_ends_each_as_it_should(tmp_pa
                 assert all(raw.body.rpartition(b"\n\nretry: ")[2].strip().isdigit() for raw in live)
                 assert (await live[0].head())[0] == 200
                 for raw in silent:
-                    assert await raw.reader.read() == b""
+                    with suppress(ConnectionResetError):
+                        assert await raw.reader.read() == b""
         assert "Traceback" not in server.log
         assert "WARNING" not in server.log
 
 
 async def test_a_second_ctrl_c_in_the_midst_of_a_farewell_ends_at_once_and_in_order(tmp_path: Path) -> None:
-    with serving(tmp_path / "status.db", "--grace", "60") as server:
-        async with Client(base_url=server.url, trust_env=False) as client, AsyncExitStack() as stack:
+    with serving(tmp_path / "status.db", "--grace", "600", patient=True) as server:
+        async with (
+            Client(base_url=server.url, timeout=BOUND, trust_env=False) as client,
+            AsyncExitStack() as stack,
+        ):
             await create(client, state="running")
             streams = [await stack.enter_async_context(connected(server.port, request())) for _ in range(50)]
             for raw in streams:
                 await raw.head()
                 await raw.until("sync")
+            reading = [asyncio.create_task(raw.until_end()) for raw in streams]
             server.process.send_signal(signal.SIGINT)
-            await streams[0].until_end()  # the farewell has begun, and the last ones get theirs two seconds later
-            begin = asyncio.get_running_loop().time()
+            # The first is told; the last would be a minute later.
+            await asyncio.wait(reading, timeout=BOUND, return_when=asyncio.FIRST_COMPLETED)
             server.process.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(server.process.wait, BOUND) == 0
-            assert asyncio.get_running_loop().time() - begin < 1.5
+            ends = await asyncio.gather(*reading, return_exceptions=True)
+            cut = sum(isinstance(end, Exception) for end in ends)
+            assert 10 < cut < 50, "some were told, and it did not wait for the rest"

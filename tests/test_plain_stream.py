@@ -194,7 +194,7 @@ async def test_a_job_itself_is_not_to_be_had_as_text(tmp_path: Path) -> None:
 
 async def test_curl_shows_a_job_to_its_end_and_then_ends_itself(tmp_path: Path) -> None:
     with serving(tmp_path / "status.db") as server:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=WAIT) as client:
             await create(client)
             process = await curl(server)
             assert process.stdout is not None
@@ -211,11 +211,11 @@ async def test_curl_shows_a_job_to_its_end_and_then_ends_itself(tmp_path: Path) 
 
 async def test_the_end_of_the_gateway_is_not_taken_for_the_end_of_the_job(tmp_path: Path) -> None:
     with serving(tmp_path / "status.db") as server:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=WAIT) as client:
             await create(client)
         process = await curl(server)
         assert process.stdout is not None
-        async with asyncio.timeout(3 * WAIT):
+        async with asyncio.timeout(2 * WAIT):
             await process.stdout.readline()
             await asyncio.to_thread(server.terminate)
             rest, _ = await process.communicate()

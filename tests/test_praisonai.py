@@ -372,7 +372,7 @@ async def test_a_workspace_that_can_be_none_is_refused(client: httpx.AsyncClient
 async def test_a_fault_of_the_server_is_a_detail_that_tells_nothing(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_of(client).state.gateway, "hot", lambda *_: 1 / 0)
+    monkeypatch.setattr(app_of(client).state.gateway, "glance", lambda *_: 1 / 0)
     response = await client.get(f"{AT}/a")
     assert response.status_code == 500
     assert response.json().keys() == {"detail"}

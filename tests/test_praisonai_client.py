@@ -202,7 +202,7 @@ async def test_trap_the_loop_of_the_page_sleeps_as_long_as_it_is_told(at: Served
 
     async def wait_for_completion() -> tuple[list[float], str]:
         slept: list[float] = []
-        async with httpx.AsyncClient(base_url=base(at), trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=base(at), timeout=WAIT, trust_env=False) as client:
             while True:
                 found = (await client.get(f"/api/v1/runs/{RUN}")).json()
                 if found["status"] in ("succeeded", "failed", "cancelled"):

@@ -18,7 +18,7 @@ from gateway import catchup
 from gateway.dialects import praisonai
 from gateway.dialects.pipe import Event, Pipe, TranslatedStream, encoded, translation
 from gateway.dialects.praisonai_bodies import tell
-from gateway.dialects.sse import Opener
+from gateway.dialects.sse import Opener, Taker
 from gateway.record import Filter
 from gateway.service import Gateway
 from gateway.stream import Subscription
@@ -371,8 +371,8 @@ async def test_a_reader_too_many_is_told_to_come_back_later(tmp_path: Path) -> N
 
 
 async def test_sigterm_ends_all_streams_with_a_time_to_come_back(tmp_path: Path) -> None:
-    with serving(tmp_path / "status.db", "--grace", "4") as server:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+    with serving(tmp_path / "status.db", "--grace", "30") as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=WAIT) as client:
             await create(client, state="running")
             begun: set[int] = set()
 
@@ -421,6 +421,9 @@ class Connection:
         """Not used here."""
 
     def learn(self, job: str, opener: Opener) -> None:
+        """Not used here."""
+
+    def learn_reports(self, job: str, status: int, fields: list[tuple[bytes, bytes]], taker: Taker) -> None:
         """Not used here."""
 
     def abort(self) -> None:

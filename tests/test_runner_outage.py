@@ -2,9 +2,9 @@
 
 import asyncio
 import signal
-import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -13,17 +13,17 @@ import pytest
 
 from gateway.client import Document, SyncClient
 from tests.faulty import Faulty, document, hang, posts, reply
-from tests.processes import Server, serving, start_cli
+from tests.processes import Server, reserved, serving, start_cli
 
-BOUND = 30.0  # seconds
+BOUND = 60.0  # seconds
 STEP_BY_STEP = "for i in 1 2 3 4 5; do read x; echo step $i/5; done"  # goes on when it is told to
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port on which nothing listens, and nobody but the test may."""
+    with reserved() as held:
+        yield held.getsockname()[1]
 
 
 def step(process: "subprocess.Popen[bytes]", number: int) -> None:
@@ -74,8 +74,8 @@ def test_a_kill_and_restart_of_the_gateway_loses_nothing_of_the_job(tmp_path: Pa
         assert (entries[-1]["job"]["progress"], entries[-1]["job"]["message"]) == (100, "step 5/5")
 
 
-def test_a_gateway_that_is_down_at_the_start_gets_the_whole_story_later(tmp_path: Path) -> None:
-    name, port = uuid4().hex, free_port()
+def test_a_gateway_that_is_down_at_the_start_gets_the_whole_story_later(tmp_path: Path, port: int) -> None:
+    name = uuid4().hex
     process = start_cli(["run", "--id", name, "--", "sh", "-c", STEP_BY_STEP], f"http://127.0.0.1:{port}")
     for number in range(1, 5):
         step(process, number)
@@ -97,9 +97,10 @@ def test_a_gateway_that_is_down_at_the_start_gets_the_whole_story_later(tmp_path
     assert (datetime.fromisoformat(done["updated"]) - datetime.fromisoformat(done["started"])).total_seconds() > away
 
 
-def test_a_gateway_that_comes_back_after_the_end_still_gets_the_end(tmp_path: Path) -> None:
-    name, port = uuid4().hex, free_port()
-    process = start_cli(["run", "--id", name, "--", "sh", "-c", "echo hi; exit 3"], f"http://127.0.0.1:{port}")
+def test_a_gateway_that_comes_back_after_the_end_still_gets_the_end(tmp_path: Path, port: int) -> None:
+    name = uuid4().hex
+    arguments = ["run", "--id", name, "--deliver-for", "600", "--", "sh", "-c", "echo hi; exit 3"]
+    process = start_cli(arguments, f"http://127.0.0.1:{port}")
     assert process.stderr is not None
     while b"delivering its last reports" not in process.stderr.readline():
         pass
@@ -113,9 +114,9 @@ def test_a_gateway_that_comes_back_after_the_end_still_gets_the_end(tmp_path: Pa
 
 
 @pytest.mark.parametrize("more", [(), ("--quiet",)])
-def test_a_gateway_that_never_comes_costs_a_bounded_wait_and_one_honest_line(more: tuple[str, ...]) -> None:
+def test_a_gateway_that_never_comes_costs_a_bounded_wait_and_one_honest_line(more: tuple[str, ...], port: int) -> None:
     command = ["run", *more, "--deliver-for", "0.3", "--", "sh", "-c", "echo 45%; exit 4"]
-    status, out, errors = finish(start_cli(command, f"http://127.0.0.1:{free_port()}"))
+    status, out, errors = finish(start_cli(command, f"http://127.0.0.1:{port}"))
     assert (status, out) == (4, b"45%\n")
     last = errors.decode().splitlines()[-1] if errors else ""
     if more:
@@ -125,17 +126,15 @@ def test_a_gateway_that_never_comes_costs_a_bounded_wait_and_one_honest_line(mor
         assert "failed; the gateway at" in last
 
 
-def test_whoever_waits_for_the_delivery_may_interrupt_it() -> None:
-    process = start_cli(["run", "--", "sh", "-c", "exit 4"], f"http://127.0.0.1:{free_port()}")
+def test_whoever_waits_for_the_delivery_may_interrupt_it(port: int) -> None:
+    process = start_cli(["run", "--deliver-for", "600", "--", "sh", "-c", "exit 4"], f"http://127.0.0.1:{port}")
     assert process.stderr is not None
     while b"delivering its last reports" not in process.stderr.readline():
         pass
     process.terminate()
-    began = time.monotonic()
     status, _, errors = finish(process)
     assert status == 4
     assert b"not delivered" in errors
-    assert time.monotonic() - began < 5
 
 
 async def run(faulty: Faulty, *arguments: str) -> tuple[int, bytes, bytes]:
@@ -144,11 +143,10 @@ async def run(faulty: Faulty, *arguments: str) -> tuple[int, bytes, bytes]:
 
 async def test_a_gateway_that_hangs_delays_the_command_by_its_patience_only() -> None:
     async with Faulty(hang) as faulty:
-        began = time.monotonic()
         process = start_cli(["run", "--deliver-for", "0.1", "--", "echo", "hi"], faulty.url)
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == b"hi\n"
-        assert time.monotonic() - began < 5
+        assert len(faulty.requests) == 1, "the first request was given up before the command began"
         assert (await asyncio.to_thread(finish, process))[0] == 0
 
 
@@ -170,7 +168,7 @@ async def test_a_report_that_is_refused_later_is_told_at_the_end() -> None:
 async def test_a_cancel_that_stands_only_in_the_answer_to_a_heartbeat_reaches_the_command() -> None:
     wish = document(state="cancelling", version=2)
     async with Faulty(posts(document(), document(), wish)) as faulty:
-        status, _, _ = await run(faulty, "--lease", "0.6", "--", "sleep", "30")
+        status, _, _ = await run(faulty, "--lease", "0.6", "--", "sleep", "600")
         assert faulty.requests[-1].json["state"] == "cancelled"
     assert status == 143
 
@@ -178,7 +176,7 @@ async def test_a_cancel_that_stands_only_in_the_answer_to_a_heartbeat_reaches_th
 async def test_a_job_that_is_cancelled_while_the_gateway_was_away_is_ended() -> None:
     ended = reply(409, {"title": "Job finished", "detail": "it is cancelled", "state": "cancelled"})
     async with Faulty(posts(reply(503), reply(503), document(), ended)) as faulty:
-        status, _, errors = await run(faulty, "--", "sleep", "30")
+        status, _, errors = await run(faulty, "--", "sleep", "600")
     assert status == 143
     assert b"its reports wait" in errors
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from gateway import leases
 from gateway.errors import Compacted, InvalidCursor, InvalidRequest, JobDeleted, JobNotFound, Unavailable
 from gateway.eventlog.base import Outcome
+from gateway.ids import new_id
 from gateway.record import Filter
 from gateway.report import Identity, parse_report
-from gateway.service import Gateway, new_id
+from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.wanted import Wanted
 from tests.streams import BOUND, Reader, one
@@ -89,7 +91,7 @@ async def test_a_silent_job_is_stalled_by_the_gateway_and_the_next_report_clears
     assert stream is not None
     stream.open(reader)
     await reader.until(2)
-    assert reader.frames[-1].data["stalled"] is True
+    assert any(frame.offset == 2 and frame.data.get("stalled") for frame in reader.frames)
     (record,) = (await gateway.log.read(1, 2, Filter(), 10)).records
     assert record.by == "gateway"
     beat = await said(gateway, "a")  # an empty report is a heartbeat
@@ -97,16 +99,36 @@ async def test_a_silent_job_is_stalled_by_the_gateway_and_the_next_report_clears
     assert not beat.standing.job.stalled
 
 
-async def test_heartbeats_renew_the_lease_without_a_record_and_a_readers_wish_does_not(gateway: Gateway) -> None:
-    await made(gateway, "a", state="running", lease=0.6)
-    for _ in range(4):
-        await asyncio.sleep(0.2)
-        assert not (await said(gateway, "a")).made
-    await gateway.wish("default", "a", "cancel", by="reader")
-    standing = await gateway.standing("default", "a")
-    for _ in range(3):
+class Time:
+    """What `leases` takes for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+async def test_heartbeats_renew_the_lease_without_a_record_and_a_readers_wish_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = Time()
+    monkeypatch.setattr(leases, "time", time)
+    async with running(tmp_path) as gateway, asyncio.timeout(BOUND):
+        await made(gateway, "a", state="running", lease=60)
+        for number in range(4):
+            time.now += 40
+            # Another silent job is marked with the same look: so the watch has looked.
+            other = (await made(gateway, f"other-{number}", state="running", lease=0.001)).standing
+            time.now += 1
+            assert (await gateway.wait(other, 60)).job.stalled
+            assert not (await said(gateway, "a")).made
         await gateway.wish("default", "a", "cancel", by="reader")
-    async with asyncio.timeout(BOUND):
+        standing = await gateway.standing("default", "a")
+        time.now += 50
+        for _ in range(3):
+            await gateway.wish("default", "a", "cancel", by="reader")
+        time.now += 10
         stalled = await gateway.wait(standing, 60)
     assert stalled.job.stalled
     assert stalled.job.state == "cancelling"
@@ -118,7 +140,8 @@ async def test_leases_start_anew_with_the_gateway(tmp_path: Path) -> None:
     async with running(tmp_path) as second:
         standing = await second.standing("default", "a")
         async with asyncio.timeout(BOUND):
-            assert (await second.wait(standing, 60)).job.stalled
+            while not standing.job.stalled:
+                standing = await second.wait(standing, 60)
 
 
 async def test_too_many_streams_are_told_to_come_back_later(tmp_path: Path) -> None:

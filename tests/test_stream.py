@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway import frames as frames_module
+from gateway import group as group_module
 from gateway import hub as hub_module
 from gateway.errors import InvalidCursor, JobDeleted, JobNotFound
 from gateway.eventlog.base import RecordPage
@@ -322,12 +323,12 @@ async def test_a_record_is_encoded_once_for_a_thousand_readers(scene: Scene, mon
 async def test_what_is_reported_while_many_readers_are_served_leaves_together(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "SLICE_STREAMS", 1)
+    monkeypatch.setattr(group_module, "AT_ONCE", 1)
     await scene.say("a", create=True, state="running")
 
     class Slow(Reader):
         def try_write(self, data: bytes) -> bool:
-            time.sleep(0.003)  # as if it stood for three hundred
+            time.sleep(0.02)  # as if it stood for two thousand, so that one round takes longer than many commits
             return super().try_write(data)
 
     readers = [Slow() for _ in range(8)]

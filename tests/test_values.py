@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -37,6 +38,7 @@ from gateway.values import (
     parse_text,
     parse_time,
     parse_workspace,
+    read_counted,
     read_json,
 )
 from tests.strategies import VALUES, WILD, relaxed
@@ -56,6 +58,15 @@ def assert_refused_or_writable(body: bytes) -> None:
     except InvalidReport as error:
         value, again = error.members, {"field": ""}
     assert again == value
+
+
+@relaxed
+@given(st.lists(VALUES, max_size=3))
+def test_the_members_of_all_objects_are_counted(values: list[Json]) -> None:
+    counted: list[int] = []
+    body = orjson.dumps(values)
+    json.loads(body, object_pairs_hook=lambda pairs: counted.append(len(pairs)))
+    assert read_counted(body)[1] == sum(counted)
 
 
 def nested(levels: int) -> Json:

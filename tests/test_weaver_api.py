@@ -71,7 +71,8 @@ async def test_a_status_says_when_to_ask_again_while_the_job_goes_on_and_not_aft
     await running(client)
     answer = await client.get(JOB)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("1", "no-cache")
+    assert int(answer.headers["retry-after"]) >= 1  # the job's own pace
+    assert answer.headers["cache-control"] == "no-cache"
     assert answer.json()["nextPoll"]
     assert "Accept" in answer.headers["vary"]
     await report(client, ID, state="succeeded")
@@ -490,4 +491,4 @@ async def test_details_come_in_the_profile_that_is_asked_for(client: httpx.Async
     for query, word in (("", "succeeded"), ("&profile=ogc", "successful"), ("&profile=openeo", "finished")):
         found = await body(client, f"/weaver/jobs?detail=True{query}")
         assert [job["status"] for job in found["jobs"]] == [word]
-        assert found["jobs"][0]["duration"] == "00:00:00"
+        assert found["jobs"][0]["duration"].startswith("00:00:")

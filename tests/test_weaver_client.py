@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PYTHON = ROOT / ".clients" / "weaver" / "bin" / "python"
 ID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 OTHER = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
-ANSWER = 20.0  # seconds for an answer of the clients; they are on this machine
+ANSWER = 60.0  # seconds for an answer of the clients; they are on this machine
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 

@@ -101,7 +101,7 @@ async def read_badge(gateway: Gateway, request: Request) -> Response:
     if label is not None and len(label) > MAX_LABEL:
         raise InvalidRequest(f"label may have {MAX_LABEL} characters", field="label")
     try:
-        standing = gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
+        standing = gateway.glance(workspace, job_id) or await gateway.standing(workspace, job_id)
     except (JobNotFound, JobDeleted) as error:
         message = "deleted" if isinstance(error, JobDeleted) else "unknown"
         return _answer(request, Badge(_shown(label or job_id), message), error.status)

@@ -85,7 +85,7 @@ class Dialect:
 
     def problem(self, error: GatewayError, request: Request) -> Response:
         """The one function that writes an error: here as RFC 9457 has it; a dialect with another form overrides it."""
-        return Response(dumps(error.problem()), error.status, error_headers(error), PROBLEM_JSON)
+        return problem(error)
 
     def check(self, request: Request, operation: Operation) -> None:
         """Refuse a request before its endpoint is asked, by raising a GatewayError."""
@@ -162,6 +162,11 @@ class Resource:
         body.check_length()
         self._dialect.check(request, operation)
         return await operation.endpoint(self._gateway, request)
+
+
+def problem(error: GatewayError) -> Response:
+    """An error as RFC 9457 has it."""
+    return Response(dumps(error.problem()), error.status, error_headers(error), PROBLEM_JSON)
 
 
 def path_of(scope: Scope) -> str:

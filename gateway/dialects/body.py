@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.errors import InvalidReport, InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
-from gateway.values import Json, read_json
+from gateway.values import Json, read_counted
 
 MAX_BODY: Final = 1024 * 1024  # bytes of a body; four documents of the largest size
 MAX_CONTAINERS: Final = 50_000  # objects and lists in a body: a megabyte of `[],` would hold the loop for 40 ms
@@ -29,7 +29,6 @@ OFF_LOOP: Final = 32 * 1024  # bytes from which a body is parsed in a thread; be
 LINGER_BYTES: Final = 8 * MAX_BODY  # of a refused body that are still read away …
 LINGER: Final = 2.0  # seconds … so that the sender reads the answer before the connection is reset
 
-_CONTAINER: Final = (dict, list)  # made once: `dict | list` would be made anew for every value
 _SPACED: Final = re.compile(rb"[ \t\n\r]:")
 _T = TypeVar("_T")
 
@@ -129,25 +128,12 @@ def read_bounded(body: bytes) -> Json:
     """The JSON of bytes that hold no more than MAX_CONTAINERS objects and lists, and no member twice."""
     if len(body) > MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
         raise TooLarge(f"more than {MAX_CONTAINERS} objects and lists at once; report them in parts")
-    data = read_json(body)
+    data, members = read_counted(body)
     # orjson keeps the last of two members of one name, in silence. Each member has `":` after its name, unless space
     # stands between the two; so where these are as many as the members, none was lost, and the slow reader isn't asked.
-    if _SPACED.search(body) or body.count(b'":') != _members(data):
+    if _SPACED.search(body) or body.count(b'":') != members:
         json.loads(body, object_pairs_hook=_unique)
     return data
-
-
-def _members(value: Json) -> int:
-    """How many members all the objects in it have."""
-    count, waiting = 0, [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            count += len(item)
-            waiting += [child for child in item.values() if isinstance(child, _CONTAINER)]
-        elif isinstance(item, list):
-            waiting += [child for child in item if isinstance(child, _CONTAINER)]
-    return count
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

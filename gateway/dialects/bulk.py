@@ -6,6 +6,7 @@ Law: neither the request nor its answers are ever held whole. A line that is bad
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Final
@@ -18,19 +19,20 @@ from gateway.dialects.body import OFF_LOOP, read_bounded, require_media_type
 from gateway.dialects.reading import NDJSON, NOSNIFF
 from gateway.dialects.requests import check_key, digest, workspace_of
 from gateway.errors import GatewayError, InvalidReport, TooLarge
-from gateway.eventlog.base import Key, Outcome
+from gateway.eventlog.base import Entry, Key, Outcome
 from gateway.record import dumps
-from gateway.report import LINE_IDENTITY, Identity, parse_identified
-from gateway.service import BulkLine, Gateway
+from gateway.report import LINE_IDENTITY, parse_identified
+from gateway.service import Gateway
 
 MAX_LINE: Final = 256 * 1024  # bytes; as much as a document may have
 MAX_LINES: Final = 100_000  # of one request; half a minute's work for a small disk
 BATCH_LINES: Final = 500  # of one transaction: longer ones keep other producers waiting
 BATCH_BYTES: Final = 4 * 1024 * 1024  # of one transaction, for the lines are held meanwhile
+SLICE_SECONDS: Final = 0.001  # of parsing before the loop gets a turn: whatever writes the lines before comes first
 PIECE: Final = 64 * 1024  # bytes of answers that leave at once
 ROUTE: Final = "POST /events"
 
-_Parsed = BulkLine | GatewayError
+_Parsed = Entry | GatewayError
 
 
 class Lines:
@@ -117,57 +119,64 @@ async def report_bulk(gateway: Gateway, request: Request) -> Response:
 
 
 async def _write(gateway: Gateway, parsed: Sequence[_Parsed], answers: Answers) -> None:
-    good = [line for line in parsed if isinstance(line, BulkLine)]
+    good = [line for line in parsed if isinstance(line, Entry)]
     outcomes = iter(await _report(gateway, good, answers.count))
-    whole = (next(outcomes) if isinstance(line, BulkLine) else line for line in parsed)
+    whole = (next(outcomes) if isinstance(line, Entry) else line for line in parsed)
     answers.add(_answer(outcome, number) for number, outcome in enumerate(whole, answers.count + 1))
 
 
 async def _batches(request: Request) -> AsyncIterator[list[bytes | None]]:
     batch: list[bytes | None] = []
     size = count = 0
-    async for line in _lines(request):
-        count += 1
-        if count > MAX_LINES:
-            raise TooLarge(
-                f"more than {MAX_LINES} lines; up to {count - 1 - len(batch)} of them were taken, send the rest anew",
-                taken=count - 1 - len(batch),
-            )
-        batch.append(line)
-        size += len(line or b"")
-        if len(batch) >= BATCH_LINES or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
+    async for lines in _lines(request):
+        for line in lines:
+            count += 1
+            if count > MAX_LINES:
+                raise TooLarge(
+                    f"more than {MAX_LINES} lines; up to {count - 1 - len(batch)} of them were taken, "
+                    "send the rest anew",
+                    taken=count - 1 - len(batch),
+                )
+            batch.append(line)
+            size += len(line or b"")
+            if len(batch) >= BATCH_LINES or size >= BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
     if batch:
         yield batch
 
 
-async def _lines(request: Request) -> AsyncIterator[bytes | None]:
+async def _lines(request: Request) -> AsyncIterator[Iterator[bytes | None]]:
     lines = Lines()
     async for piece in request.stream():
-        for line in lines.feed(piece):
-            yield line
-    for line in lines.end():
-        yield line
+        yield lines.feed(piece)
+    yield lines.end()
 
 
 async def _parse(batch: Sequence[bytes | None], workspace: str) -> list[_Parsed]:
-    if sum(len(line or b"") for line in batch) > OFF_LOOP:
-        return await asyncio.to_thread(_parse_lines, batch, workspace)
-    return _parse_lines(batch, workspace)
-
-
-def _parse_lines(batch: Sequence[bytes | None], workspace: str) -> list[_Parsed]:
+    """The lines parsed, in the loop and in slices: a thread would only fight with the loop for the interpreter. It pays
+    for a long line alone, which can't be cut into slices."""
     parsed: list[_Parsed] = []
+    until = time.perf_counter() + SLICE_SECONDS
     for line in batch:
-        try:
+        if line is not None and len(line) > OFF_LOOP:
+            parsed.append(await asyncio.to_thread(_parse_line, line, workspace))
+        else:
             parsed.append(_parse_line(line, workspace))
-        except GatewayError as error:
-            parsed.append(error)
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + SLICE_SECONDS
     return parsed
 
 
-def _parse_line(line: bytes | None, workspace: str) -> BulkLine:
+def _parse_line(line: bytes | None, workspace: str) -> _Parsed:
+    try:
+        return _entry(line, workspace)
+    except GatewayError as error:
+        return error
+
+
+def _entry(line: bytes | None, workspace: str) -> Entry:
     if line is None:
         raise TooLarge(f"the line has more than {MAX_LINE} bytes; report less at once")
     data = read_bounded(line)
@@ -177,18 +186,16 @@ def _parse_line(line: bytes | None, workspace: str) -> BulkLine:
     identity, report = parse_identified(said, LINE_IDENTITY)
     if identity.id is None:
         raise InvalidReport("job is missing: say which job this line is about", field="job")
-    if identity.workspace is None:
-        identity = Identity(identity.id, workspace, identity.name, identity.process)
     key = Key("job", check_key(data["key"], "key"), digest(ROUTE, said)) if "key" in data else None
-    return BulkLine(identity, report, key)
+    return Entry(identity.workspace or workspace, identity.id, (report,), ANONYMOUS, identity, key=key)
 
 
-async def _report(gateway: Gateway, lines: Sequence[BulkLine], before: int) -> Sequence[Outcome | GatewayError]:
+async def _report(gateway: Gateway, lines: Sequence[Entry], before: int) -> Sequence[Outcome | GatewayError]:
     """What became of the lines. A gateway that takes nothing refuses the request, unless it took some of it before."""
     if not lines:
         return []
     try:
-        return await gateway.bulk(lines, by=ANONYMOUS)
+        return await gateway.bulk(lines)
     except GatewayError as error:
         if before == 0:
             raise

@@ -64,7 +64,7 @@ OMIT: Final = Parameter(
     {"type": "array", "items": {"enum": list(OMITTABLE)}}, many=True,
 )  # fmt: skip
 LIMIT: Final = Parameter(
-    "limit", "query", f"How many at most; {PAGE} where it is not said.",
+    "limit", "query", f"How many at most on a page of JSON; {PAGE} where it is not said.",
     {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": PAGE},
 )  # fmt: skip
 PLACE: Final = "[a-z2-7]{8}-(0|[1-9][0-9]{0,17})"
@@ -89,7 +89,8 @@ STREAM: Final = (
               "with a `reset`.", TEXT),
     Parameter("lastEventId", "query", f"{POSITION_TEXT}, to go on from.", CURSOR),
     Parameter("last_event_id", "query", "The same; the name before it in this list wins.", CURSOR),
-    Parameter("after", "query", "The same; `earliest` replays all there is.", CURSOR),
+    Parameter("after", "query", "The same; `earliest` replays all there is. For JSON only this counts: the `next` of "
+              "the page before, or its `head`; the earliest where it is not said.", CURSOR),
     Parameter("min_interval", "query", "Milliseconds between two progress frames of a job; 0 forbids all conflation.",
               {"type": "integer", "minimum": 0, "maximum": MAX_INTERVAL}),
 )  # fmt: skip
@@ -104,6 +105,12 @@ IF_MATCH: Final = Parameter(
 IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", "ETags that the client has already.", TEXT)
 WAIT: Final = Parameter(
     "Prefer", "header", f"`wait=N`: with If-None-Match, wait up to N seconds for a change ({MAX_WAIT} at most).", TEXT
+)
+LONG_POLL: Final = Parameter(
+    "Prefer",
+    "header",
+    f"`wait=N`: where a page of JSON would be empty, wait up to N seconds ({MAX_WAIT} at most).",
+    TEXT,
 )
 MINIMAL: Final = Parameter("Prefer", "header", "`return=minimal`: no document, unless a wish stands.", TEXT)
 LABEL: Final = Parameter(
@@ -236,10 +243,10 @@ OPERATIONS: Final = (
         "GET",
         "/events",
         stream_events,
-        "One stream over many jobs",
-        (Answer(200, "What happened and happens.", EVENTS), ENDED),
-        (JOBS, *FILTERS, OMIT, *STREAM),
-        errors=(InvalidCursor, NotAcceptable),
+        "One stream over many jobs, or as JSON a page of what happened to them, in the order of the log",
+        (Answer(200, "What happened and happens.", {**EVENTS, JSON: "Happened"}, ("Preference-Applied",)), ENDED),
+        (JOBS, *FILTERS, LIMIT, OMIT, LONG_POLL, *STREAM),
+        errors=(InvalidCursor, Compacted, NotAcceptable),
     ),
     Operation(
         "report_bulk",

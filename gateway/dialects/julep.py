@@ -119,12 +119,12 @@ async def _find(gateway: Gateway, request: Request) -> Standing:
     """The job of that id or UUID, written in any way that UUIDs are. Raises JobNotFound, JobDeleted, InvalidReport."""
     workspace, text = workspace_of(request), request.path_params["job_id"]
     with suppress(JobNotFound):
-        return gateway.hot(workspace, text) or await gateway.standing(workspace, text)
+        return gateway.glance(workspace, text) or await gateway.standing(workspace, text)
     try:
         job_id = str(uuid.UUID(text))
     except ValueError:
         raise InvalidReport("Input should be a valid UUID", field="job_id", place="path") from None
-    return gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
+    return gateway.glance(workspace, job_id) or await gateway.standing(workspace, job_id)
 
 
 def _envelope(message: str, code: str, kind: str) -> Json:

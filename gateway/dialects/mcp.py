@@ -267,7 +267,7 @@ async def _standing(gateway: Gateway, workspace: str, job_id: str) -> Standing:
         parse_id(job_id)
     except InvalidReport as error:
         raise JobNotFound from error
-    return gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
+    return gateway.glance(workspace, job_id) or await gateway.standing(workspace, job_id)
 
 
 async def _later(gateway: Gateway, standing: Standing, seconds: float, after: str | None = None) -> Standing:

@@ -234,7 +234,7 @@ async def _standing(gateway: Gateway, request: Request) -> Standing:
         pass
     try:
         job_id = parse_id(name)
-        return gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
+        return gateway.glance(workspace, job_id) or await gateway.standing(workspace, job_id)
     except (InvalidReport, JobDeleted, JobNotFound):
         raise JobNotFound(f"Job '{name}' not found in workspace '{workspace}'.") from None
 

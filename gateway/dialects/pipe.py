@@ -39,6 +39,9 @@ class Pipe:
         self._held: asyncio.Queue[bytes | None] = asyncio.Queue(1)  # None: the body is complete
         self._left = False
 
+    def socket(self) -> None:
+        """See `wanted.Wire`."""
+
     def try_write(self, data: bytes) -> bool:
         """See `wanted.Wire`."""
         self._check_reader()

@@ -1,4 +1,5 @@
-"""The quick answer to the most frequent question, a plain GET of a hot job: made once for each position, then repeated.
+"""The quick answer to the most frequent question, a plain GET of a job that is in memory or a short read away: its head
+is made once for each position, then repeated.
 
 Law: it is word for word what `read_job` would answer. Whatever says more than which job is meant, and which tag the
 client has already, is left to that.
@@ -9,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from starlette.responses import Response
 from starlette.types import Message, Scope
 
 from gateway.dialects.base import JSON
@@ -27,7 +27,7 @@ _Head = tuple[bytes, Message, Message]  # the entity tag, the beginnings of a 20
 
 
 class QuickRead:
-    """Answers plain GETs of hot jobs; holds the heads of the newest answers by the job's position."""
+    """Answers plain GETs; holds the heads of the newest answers by the job's position."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -39,7 +39,7 @@ class QuickRead:
         plain, tag = _wish(scope)
         if workspace is None or not plain:
             return None
-        standing = self._gateway.hot(workspace, scope["path_params"]["id"])
+        standing = self._gateway.glance(workspace, scope["path_params"]["id"])
         if standing is None:
             return None
         head = self._heads.get(standing.job.position) or self._make(standing)
@@ -49,17 +49,17 @@ class QuickRead:
 
     def _make(self, standing: Standing) -> _Head:
         headers = document_headers(self._gateway, standing)
-        found = Response(standing.document, headers=headers, media_type=JSON)
-        same = Response(status_code=304, headers=headers)
+        same = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        found = [*same, (b"content-length", b"%d" % len(standing.document)), (b"content-type", JSON.encode())]
         if len(self._heads) >= MAX_ANSWERS:
             self._heads.clear()
-        head = headers["ETag"].encode(), _start(found), _start(same)
+        head = headers["ETag"].encode(), _start(200, found), _start(304, same)
         self._heads[standing.job.position] = head
         return head
 
 
-def _start(response: Response) -> Message:
-    return {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": headers}
 
 
 def _workspace(query: bytes) -> str | None:

@@ -32,9 +32,10 @@ from gateway.dialects.requests import (
 from gateway.dialects.sse import SubscriptionResponse
 from gateway.errors import InvalidReport, InvalidRequest
 from gateway.eventlog.base import Standing
-from gateway.frames import Form, without
+from gateway.frames import Form, data_of, without
 from gateway.job import Job
-from gateway.record import Filter
+from gateway.past import news
+from gateway.record import Filter, Record
 from gateway.report import State
 from gateway.service import Gateway
 from gateway.values import DEFAULT_WORKSPACE, Json, parse_id, parse_line, parse_workspace
@@ -67,7 +68,7 @@ async def read_job(gateway: Gateway, request: Request) -> Response:
     if moment := request.query_params.get("at"):
         record = await gateway.at(workspace, job_id, moment.replace(" ", "+"))  # a bare + in a query means a space
         return _answer(request, job_headers(record.job, omit) | {"Vary": "Accept"}, record.document, omit)
-    standing = gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
+    standing = gateway.glance(workspace, job_id) or await gateway.standing(workspace, job_id)
     seconds = preferred_wait(request) if "if-none-match" in request.headers else None
     headers = {}
     if seconds is not None:
@@ -135,23 +136,37 @@ async def read_events(gateway: Gateway, request: Request) -> Response:
         return await _stream_of_one(gateway, (workspace, job_id), resume, Form(KINDS[media], omit))
     after = request.query_params.get("after")
     records, more = await gateway.history(workspace, job_id, None if after in ("", EARLIEST) else after, limit)
-    items = [
+    return _json({"records": _items(records, omit), "next": more})
+
+
+async def stream_events(gateway: Gateway, request: Request) -> Response:
+    """`GET /events`: one stream over many jobs, or a page of what happened to them."""
+    media = negotiate(request, SSE, JSON, NDJSON, PLAIN)
+    match, omit, resume = filter_of(request), omitted(request), _resumption(request)
+    limit = whole_number(request, "limit", PAGE, 1, MAX_PAGE)
+    if media != JSON:
+        return await _stream(gateway, Wanted(match, None, *resume, Form(KINDS[media], omit)))
+    after = request.query_params.get("after")
+    after = None if after in ("", EARLIEST) else after
+    seconds = preferred_wait(request)
+    patience = seconds if seconds and gateway.readiness() is None else 0
+    page = await news(gateway.log, gateway.hub, match, after, limit, patience)
+    answer = _json({"records": _items(page.records, omit), "next": page.next, "head": page.head})
+    if seconds is not None:
+        answer.headers["Preference-Applied"] = f"wait={seconds}"
+    return answer
+
+
+def _items(records: Iterable[Record], omit: frozenset[str]) -> list[Json]:
+    return [
         {
             "event": record.event,
             "position": record.position,
             "by": record.by,
-            "job": orjson.Fragment(without(record.document, omit)),
+            "job": orjson.Fragment(data_of(record, omit)),
         }
         for record in records
     ]
-    return _json({"records": items, "next": more})
-
-
-async def stream_events(gateway: Gateway, request: Request) -> Response:
-    """`GET /events`: one stream over many jobs."""
-    media = negotiate(request, SSE, NDJSON, PLAIN)
-    form = Form(KINDS[media], omitted(request))
-    return await _stream(gateway, Wanted(filter_of(request), None, *_resumption(request), form))
 
 
 async def _stream_of_one(gateway: Gateway, job: tuple[str, str], resume: Resumption, form: Form) -> Response:

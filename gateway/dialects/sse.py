@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from sse_starlette.sse import AppStatus, EventSourceResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.stream import Subscription
@@ -30,6 +31,10 @@ HEADERS = {
 
 Opener: TypeAlias = Callable[[str, str | None], Subscription | None]  # of a job, from a header's cursor, if at once
 
+# Takes a report, of a job and with a body, if it can be taken without a task. Then, and only then, its answer is told,
+# never before this returns.
+Taker: TypeAlias = Callable[[str, bytes, Callable[[Response], None]], bool]
+
 
 class Connection(Protocol):
     """What our server offers under `scope["extensions"][EXTENSION]`."""
@@ -42,6 +47,10 @@ class Connection(Protocol):
         """The same request, word for word but for the name of the job in its path and its Last-Event-ID, may be
         answered by what this opens."""
 
+    def learn_reports(self, job: str, status: int, fields: list[tuple[bytes, bytes]], taker: Taker) -> None:
+        """The same request, word for word but for the name of the job in its path and its body, may be taken by that,
+        if the answer's head, as it is here, has reached the server unaltered."""
+
     def abort(self) -> None:
         """Drop the connection at once."""
 
@@ -53,6 +62,9 @@ class AsgiWire:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.aborted = asyncio.Event()
+
+    def socket(self) -> None:
+        """See `wanted.Wire`."""
 
     def try_write(self, data: bytes) -> bool:
         """See `wanted.Wire`."""

@@ -81,7 +81,7 @@ def workspace_of(request: Request) -> str:
 async def job_of(gateway: Gateway, request: Request, name: str = "id") -> Standing:
     """The job whose id or alias stands in the path. Raises JobNotFound, JobDeleted, InvalidReport."""
     workspace, job_id = workspace_of(request), parse_id(request.path_params[name], name)
-    return gateway.hot(workspace, job_id) or await gateway.standing(workspace, job_id)
+    return gateway.glance(workspace, job_id) or await gateway.standing(workspace, job_id)
 
 
 async def newest_of_name(gateway: Gateway, workspace: str, name: str) -> Standing:

@@ -5,27 +5,35 @@ Law: a producer learns of every wish: an answer that leaves the document out is 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from gateway.dialects.base import ANONYMOUS, JSON
-from gateway.dialects.body import parse_body, refuse_body
+from gateway.dialects.base import ANONYMOUS, JSON, problem
+from gateway.dialects.body import OFF_LOOP, parse_body, read_bounded, refuse_body
 from gateway.dialects.reading import job_headers
 from gateway.dialects.requests import digest, expected, job_of, key_of, preferences, workspace_of
-from gateway.errors import InvalidReport
-from gateway.eventlog.base import Outcome
+from gateway.dialects.sse import EXTENSION, Connection, Taker
+from gateway.errors import GatewayError, Internal, InvalidReport
+from gateway.eventlog.base import Entry, Outcome
 from gateway.job import WISHES, Job
 from gateway.report import CREATE_IDENTITY, MISSING, Identity, Report, State, parse_identified, parse_report
 from gateway.service import Gateway
-from gateway.values import DEFAULT_WORKSPACE, Json
+from gateway.values import DEFAULT_WORKSPACE, Json, parse_id
 
 MAX_REPORTS: Final = 1000  # in one list: they are applied in one piece, while other producers wait
 FIRST_STATES: Final = (State.CREATED, State.PENDING, State.RUNNING)
+SPEAKING: Final = ("idempotency-key", "if-match", "prefer", "expect", "upgrade")  # fields by which more is asked for
 WISHED: Final = frozenset({*WISHES.values(), State.CANCELLED})  # states that a reader may have brought about
+
+_log = logging.getLogger(__name__)
 
 
 async def create_job(gateway: Gateway, request: Request) -> Response:
@@ -69,7 +77,48 @@ async def report_events(gateway: Gateway, request: Request) -> Response:
     if preferences(request).get("return") == "minimal" and job.state not in WISHED:
         headers = {**job_headers(job), "Preference-Applied": "return=minimal", **_replayed(outcome)}
         return Response(status_code=204, headers=headers)
-    return _answer(outcome, 201 if outcome.made else 200, {})
+    answer = _answer(outcome, 201 if outcome.made else 200, {})
+    said_more = any(name in request.headers for name in SPEAKING)
+    return answer if said_more else _Learnt(answer, job_id, partial(_take, gateway, workspace))
+
+
+class _Learnt(Response):
+    """An answer, which lets the connection learn by what other reports with the same head can be taken."""
+
+    def __init__(self, answer: Response, job_id: str, taker: Taker) -> None:
+        vars(self).update(vars(answer))
+        self._job_id, self._taker = job_id, taker
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fields = list(self.raw_headers)
+        await super().__call__(scope, receive, send)
+        connection: Connection | None = scope.get("extensions", {}).get(EXTENSION)
+        if connection is not None:
+            connection.learn_reports(self._job_id, self.status_code, fields, self._taker)
+
+
+def _take(gateway: Gateway, workspace: str, job_id: str, body: bytes, answer: Callable[[Response], None]) -> bool:
+    """See `sse.Taker`. What is not in order is left to `report_events`, which says why."""
+    if len(body) > OFF_LOOP:
+        return False
+    try:
+        reports = _parse_reports(read_bounded(body))
+        waiting = gateway.submit(Entry(workspace, parse_id(job_id, "id"), tuple(reports), ANONYMOUS))
+    except Exception:
+        return False
+    waiting.add_done_callback(lambda done: answer(_told(gateway, done)))
+    return True
+
+
+def _told(gateway: Gateway, done: asyncio.Future[list[Outcome | GatewayError]]) -> Response:
+    try:
+        outcome = gateway.heard(done.result())
+        return _answer(outcome, 201 if outcome.made else 200, {})
+    except GatewayError as error:
+        return problem(error)
+    except Exception:
+        _log.exception("a report was written, and can't be answered")
+        return problem(Internal())
 
 
 def _parse_reports(data: Json) -> list[Report]:

@@ -6,6 +6,7 @@ densely by commit, so that a reader at an offset has missed nothing below it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -105,8 +106,15 @@ class EventLog(Protocol):
     async def append(self, entries: Sequence[Entry]) -> list[Outcome | GatewayError]:
         """Write what is to be appended; one answer for each entry, given when all of them are on disk."""
 
+    def submit(self, entries: Sequence[Entry]) -> asyncio.Future[list[Outcome | GatewayError]]:
+        """As `append`, for who waits in no task."""
+
     def hot(self, workspace: str, job_id: str) -> Standing | None:
         """The job as it stands, if that is known without reading."""
+
+    def glance(self, workspace: str, job_id: str) -> Standing | None:
+        """The job of that id or alias as it stands, a tombstone too, if that is known or can be read at once; None says
+        nothing: then `standing` has to be asked."""
 
     async def standing(self, workspace: str, job_id: str) -> tuple[Standing, int] | None:
         """The job of that id or alias as it stands, a tombstone too, and the head at the moment of the read."""

@@ -71,7 +71,8 @@ class Batch:
         known: Known,
         keys: dict[tuple[str, str], KnownKey],
     ) -> None:
-        self._extent, self._now, self._now_ms = extent, now, now_ms
+        self._now, self._now_ms = now, now_ms
+        self._epoch = extent.position(extent.head + 1).partition("-")[0]  # of all that is new
         self.known, self.keys = known, keys
         self.head, self.next_row = extent.head, next_row
         self.rows = Rows()
@@ -126,16 +127,15 @@ class Batch:
         if entry.expect is not None and entry.expect != standing.job.position:
             raise PreconditionFailed(f"the job stands at {standing.job.position}", position=standing.job.position)
         steps: list[tuple[str, Job, Job, bytes]] = []
-        job = standing.job
+        before = standing.job
         for change in entry.changes:
-            position = self._extent.position(self.head + len(steps) + 1)
-            before, job = job, _changed(job, change, self._now, position)
-            if job is not before:
-                steps.append((_event(change, before, job), before, job, document(job)))
+            after = _changed(before, change, self._now, f"{self._epoch}-{self.head + len(steps) + 1}")
+            if after is not before:
+                steps.append((_event(change, before, after), before, after, document(after)))
+                before = after
         for event, before, after, data in steps:
-            self._record(entry, hot, event, before, after, data)
-            hot = self.touched[after.key]
-        return Outcome(hot.standing, made=bool(steps))
+            hot = self._record(entry, hot, event, before, after, data)
+        return Outcome(hot.standing, bool(steps))
 
     def _create(self, entry: Entry) -> Outcome:
         if entry.identity is None:
@@ -146,12 +146,11 @@ class Batch:
         alias = alias_of(entry.workspace, entry.id)
         if alias != entry.id and self.known.find(entry.workspace, alias) is not None:
             raise JobExists(f"another job has the id {alias!r}, under which dialects would show this one", field="id")
-        position = self._extent.position(self.head + 1)
-        job = create(entry.identity._replace(id=entry.id), first, self._now, entry.workspace, position)
+        row, offset = self.next_row, self.head + 1
+        job = create(entry.identity._replace(id=entry.id), first, self._now, entry.workspace, f"{self._epoch}-{offset}")
         data = document(job)
         if others:
             raise InvalidReport("a job is created by one report", field="")
-        row, offset = self.next_row, self.head + 1
         standing = Standing(job, data, offset, offset)
         hot = HotJob(standing, row, None, entry.digest)
         self.next_row += 1
@@ -159,37 +158,26 @@ class Batch:
             (row, job.workspace, job.id, job.name, job.process, job.state, offset, offset, entry.digest)
         )
         self.rows.identities += [(job.workspace, name, row) for name in {job.id, alias}]
-        self._record(entry, hot, TRANSITION, None, job, data)
         self.known.names[job.workspace, alias] = job.key
-        return Outcome(self.touched[job.key].standing, made=True)
+        return Outcome(self._record(entry, hot, TRANSITION, None, job, data).standing, made=True)
 
-    def _record(self, entry: Entry, hot: HotJob, event: str, before: Job | None, after: Job, data: bytes) -> None:
+    def _record(self, entry: Entry, hot: HotJob, event: str, before: Job | None, after: Job, data: bytes) -> HotJob:
         self.head = offset = self.head + 1
         relabelled = before is not None and before.labels != after.labels
         was = before.labels if before is not None and relabelled else None
         base, body, chain = _body(hot, before if event != DELETED else None, after, data, offset)
-        self.rows.records.append(
-            (
-                offset,
-                hot.row,
-                event,
-                entry.by,
-                self._now_ms,
-                base,
-                CODEC,
-                None if was is None else orjson.dumps(was),
-                body,
-            )
-        )
+        was_json = None if was is None else orjson.dumps(was)
+        self.rows.records.append((offset, hot.row, event, entry.by, self._now_ms, base, CODEC, was_json, body))
+        key = after.workspace, after.id
         standing = Standing(after, data, hot.standing.first, offset, hot.standing.floor, event == DELETED)
         new = HotJob(standing, hot.row, chain, hot.digest)
-        key = after.key
         self.touched[key] = self.known.jobs[key] = new
         if relabelled or (before is None and after.labels):
             self.relabelled[key] = new
         if before is None or event != PROGRESS or before.lease != after.lease:
             self.moved.add(key)
         self.records.append(Record(offset, after.position, event, entry.by, key, data, was=was, job=after))
+        return new
 
 
 def _changed(job: Job, change: Change, now: str, position: str) -> Job:
@@ -212,9 +200,13 @@ def _event(change: Change, before: Job, after: Job) -> str:
     return TRANSITION if before.state is not after.state else PROGRESS
 
 
-def _body(hot: HotJob, before: Job | None, after: Job, data: bytes, offset: int) -> tuple[int | None, bytes, Chain]:
+def _body(
+    hot: HotJob, before: Job | None, after: Job, data: bytes, offset: int
+) -> tuple[int | None, bytes, Chain | None]:
+    if len(data) <= SMALL:
+        return None, data, None
     chain = hot.chain
-    if before is not None and chain is not None and len(data) > SMALL and chain.changes < MAX_CHAIN:
+    if before is not None and chain is not None and chain.changes < MAX_CHAIN:
         change = fold(as_json(before), as_json(after))
         if change is not None and chain.size + len(change) <= len(data):
             return chain.base, change, Chain(chain.base, chain.changes + 1, chain.size + len(change))

@@ -47,6 +47,7 @@ BY_IDENTITY: Final = (
     f"{_COLUMNS} FROM identities AS i CROSS JOIN jobs AS j ON j.job = i.job {_RECORD} "
     "WHERE i.workspace = ? AND i.id = ?"
 )
+BY_IDENTITY_IF_SHORT: Final = f"{BY_IDENTITY} AND r.base IS NULL AND length(r.body) <= ?"
 BY_IDENTITIES: Final = (
     f"{_COLUMNS} FROM json_each(?) AS e CROSS JOIN identities AS i "
     f"ON i.workspace = e.value ->> 0 AND i.id = e.value ->> 1 CROSS JOIN jobs AS j ON j.job = i.job {_RECORD}"

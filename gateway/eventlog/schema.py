@@ -30,12 +30,14 @@ EPOCH_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 BUSY_MS = 5000  # how long a write waits for a foreign lock before its producers get 503
 CHECK_BELOW = 64 * 2**20  # bytes; a file up to this size is checked whole at the start, in well under a second
 WAL_LIMIT = 16 * 2**20  # bytes of the WAL file from which it is cut back; SQLite by itself begins it anew at 4 MiB
+LOOK_ROWS = 64  # written between two looks at its size, so that a report that comes alone seldom waits for one
 CUT_MS = 100  # how long a cut may wait for readers, while producers wait for it
 SAFE_VERSION = (3, 51, 3)
 
 TRANSACTION, CALL = "transaction", "call"
 _EPOCHS = "SELECT first, epoch FROM epochs ORDER BY first"
 HEAD = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0)"
+_ONLY_READS = ("query_only = ON", "wal_autocheckpoint = 0")
 _COPIED = "SELECT count(*) FROM meta WHERE name = 'copied'"
 _NEW_EPOCH = "INSERT OR REPLACE INTO epochs VALUES (?, ?)"
 _NOT_COPIED = "DELETE FROM meta WHERE name = 'copied'"
@@ -52,6 +54,7 @@ class BatchConnection(sqlite3.Connection):
 
     _wal: str | None = None
     _cut_from = 0  # bytes
+    _looked_at = 0  # what `total_changes` was when the WAL file was last looked at
 
     def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
         if sql == CALL:
@@ -71,16 +74,18 @@ class BatchConnection(sqlite3.Connection):
             if self.in_transaction:
                 self.execute("ROLLBACK")
             raise
-        self._cut()
+        if self.total_changes - self._looked_at >= LOOK_ROWS:
+            self._looked_at = self.total_changes
+            self._cut()
         return self.cursor()
 
     def _cut(self) -> None:
         """Cut the WAL file back if it has grown. Readers that follow each other without a pause never let SQLite begin
-        it anew by itself. What fails here undoes nothing: the transaction is on disk, and the next one tries again."""
+        it anew by itself. What fails here undoes nothing: the transaction is on disk, and a later one tries again."""
         if self._wal is None:
             self._wal = f"{self.execute('PRAGMA database_list').fetchone()[2]}-wal"
         try:
-            size = os.stat(self._wal).st_size  # noqa: PTH116 - after each transaction: Path takes five times as long
+            size = os.stat(self._wal).st_size  # noqa: PTH116 - producers wait for it: Path takes five times as long
         except FileNotFoundError:
             size = 0
         if size <= max(self._cut_from, WAL_LIMIT):
@@ -184,10 +189,22 @@ async def open_reader(database: str) -> aiosqlite.Connection:
     """A connection that reads, and can neither write nor checkpoint."""
     db = await aiosqlite.connect(read_only(database), uri=True, factory=BatchConnection, isolation_level=None)
     try:
-        for pragma in ("query_only = ON", "wal_autocheckpoint = 0", f"busy_timeout = {BUSY_MS}"):
+        for pragma in (*_ONLY_READS, f"busy_timeout = {BUSY_MS}"):
             await db.execute_fetchall(f"PRAGMA {pragma}")
     except BaseException:
         await db.close()
+        raise
+    return db
+
+
+def open_reader_here(database: str) -> sqlite3.Connection:
+    """A connection as `open_reader`'s, for the thread that calls this, which waits for no lock."""
+    db = sqlite3.connect(read_only(database), uri=True, isolation_level=None, timeout=0)
+    try:
+        for pragma in _ONLY_READS:
+            db.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        db.close()
         raise
     return db
 

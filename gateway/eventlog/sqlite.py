@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
@@ -11,10 +12,20 @@ import aiosqlite
 
 from gateway.errors import GatewayError, Unavailable
 from gateway.eventlog.base import Entry, JobPage, Outcome, RecordPage, Standing
+from gateway.eventlog.glance import Glance
 from gateway.eventlog.hot import Extent, Feed, HotJobs
 from gateway.eventlog.reading import READERS, Reading
 from gateway.eventlog.retention import Retention, Tending
-from gateway.eventlog.schema import HEAD, FileLock, foreign_errors, one, open_epochs, open_reader, open_writer
+from gateway.eventlog.schema import (
+    HEAD,
+    FileLock,
+    foreign_errors,
+    one,
+    open_epochs,
+    open_reader,
+    open_reader_here,
+    open_writer,
+)
 from gateway.eventlog.statements import milliseconds
 from gateway.eventlog.writer import Writer
 from gateway.job import Job
@@ -37,13 +48,14 @@ class SqliteLog:
         lock: FileLock,
         db: aiosqlite.Connection,
         reading: Reading,
+        glance: Glance,
         extent: Extent,
         writer: Writer,
         hot: HotJobs,
         feed: Feed,
     ) -> None:
-        self._lock, self._db, self._reading, self._extent = lock, db, reading, extent
-        self._writer, self._hot, self._feed = writer, hot, feed
+        self._lock, self._db, self._reading, self._glance = lock, db, reading, glance
+        self._extent, self._writer, self._hot, self._feed = extent, writer, hot, feed
 
     @classmethod
     async def open(
@@ -59,6 +71,7 @@ class SqliteLog:
                 epochs = await open_epochs(db, new_epoch)
                 extent = Extent(epochs, await one(db, HEAD), await one(db, _FLOOR), await one(db, _NEWEST))
                 opened += [await open_reader(database) for _ in range(READERS)]
+                glance = Glance(open_reader_here(database))
         except BaseException:
             for connection in opened:
                 await connection.close()
@@ -67,7 +80,7 @@ class SqliteLog:
         hot, feed = HotJobs(), Feed()
         writer = Writer(db, extent, hot, feed.put, clock)
         reading = Reading(opened[1:], extent)
-        return cls(lock=lock, db=db, reading=reading, extent=extent, writer=writer, hot=hot, feed=feed)
+        return cls(lock=lock, db=db, reading=reading, glance=glance, extent=extent, writer=writer, hot=hot, feed=feed)
 
     async def run(self) -> None:
         """Write until closed."""
@@ -75,6 +88,7 @@ class SqliteLog:
 
     async def close(self) -> None:
         """Close the file; `run` has returned."""
+        self._glance.close()
         await self._reading.close()
         await self._db.close()
         self._lock.release()
@@ -110,10 +124,24 @@ class SqliteLog:
         """See `base.EventLog.append`."""
         return await self._writer.append(entries)
 
+    def submit(self, entries: Sequence[Entry]) -> asyncio.Future[list[Outcome | GatewayError]]:
+        """See `base.EventLog.submit`."""
+        return self._writer.submit(entries)
+
     def hot(self, workspace: str, job_id: str) -> Standing | None:
         """The job as it stands, if it was written or read lately."""
         found = self._hot.get(workspace, job_id)
         return None if found is None else found.standing
+
+    def glance(self, workspace: str, job_id: str) -> Standing | None:
+        """See `base.EventLog.glance`."""
+        found = self._hot.get(workspace, job_id)
+        if found is None:
+            found = self._glance(workspace, job_id)
+            if found is None:
+                return None
+            self._hot.put_read(found, self._hot.losses)
+        return found.standing
 
     async def standing(self, workspace: str, job_id: str) -> tuple[Standing, int] | None:
         """The job as it stands, and the head of that read."""

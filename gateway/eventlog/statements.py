@@ -40,10 +40,10 @@ def statements(batch: Batch, begun: bool) -> list[Statement]:
     rows = batch.rows
     moved, kept = [], []
     for key, hot in batch.touched.items():
-        job = hot.standing.job
         if key not in batch.moved:
             kept.append((hot.standing.last, hot.row))
             continue
+        job = hot.standing.job
         # When the log learned of the end: a job that ended long ago, and is reported only now, is kept as long.
         finished = milliseconds(job.updated) if job.terminal else None
         moved.append((job.state, hot.standing.last, finished, job.lease, int(hot.standing.deleted), hot.row))

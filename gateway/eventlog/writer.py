@@ -66,21 +66,25 @@ class Writer:
         self._waiting: deque[Group] = deque()
         self._chores: deque[tuple[Chore, Callable[[Any], object], asyncio.Future[Any]]] = deque()
         self._count = 0
-        self._wake = asyncio.Event()
+        self._asleep: asyncio.Future[None] | None = None  # the task that writes, until there is something to do
         self._closing = False
         self._next_row = 1
         self.trouble: str | None = None  # why the last transaction failed, if it did
 
     async def append(self, entries: Sequence[Entry]) -> list[Answer]:
         """Write entries; the answers come when all of them are on disk. Raises Unavailable, LogFull."""
+        return await self.submit(entries)
+
+    def submit(self, entries: Sequence[Entry]) -> asyncio.Future[list[Answer]]:
+        """As `append`, for who waits in no task."""
         if self._closing or self._count + len(entries) > QUEUE_ENTRIES:
             reason = "the log is closing" if self._closing else "too many reports wait to be written"
             raise Unavailable(f"{reason}; nothing was written", retry_after=1)
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, future))
         self._count += len(entries)
-        self._wake.set()
-        return await future
+        self._wake()
+        return future
 
     async def chore(
         self, work: Callable[[sqlite3.Connection], _T], then: Callable[[_T], object] = lambda _: None
@@ -90,7 +94,7 @@ class Writer:
             raise Unavailable("the log is closing", retry_after=1)
         future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         self._chores.append((work, then, future))
-        self._wake.set()
+        self._wake()
         return await future
 
     async def probe(self) -> None:
@@ -102,7 +106,11 @@ class Writer:
     def close(self) -> None:
         """Take no more entries; `run` returns when what waits is written."""
         self._closing = True
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._asleep is not None and not self._asleep.done():
+            self._asleep.set_result(None)
 
     async def run(self) -> None:
         """Write until closed. The one task that owns all writes; if it dies, whoever waits is told."""
@@ -110,17 +118,17 @@ class Writer:
         try:
             self._next_row = await one(self._db, _NEXT_ROW)
             while not self._closing or self._waiting or self._chores:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._waiting or self._chores:
-                    if self._waiting:
-                        for _ in range(LINGER_TURNS if crowded else 0):
-                            await asyncio.sleep(0)
-                        groups = self._take()
-                        crowded = len(groups) > 1
-                        await self._transaction(groups)
-                    if self._chores:
-                        await self._do(*self._chores.popleft())
+                if self._waiting:
+                    for _ in range(LINGER_TURNS if crowded else 0):
+                        await asyncio.sleep(0)
+                    groups = self._take()
+                    crowded = len(groups) > 1
+                    await self._transaction(groups)
+                if self._chores:
+                    await self._do(*self._chores.popleft())
+                elif not self._waiting and not self._closing:
+                    self._asleep = asyncio.get_running_loop().create_future()
+                    await self._asleep
         finally:
             self._closing = True
             futures: list[asyncio.Future[Any]] = [waiting[-1] for waiting in self._waiting]
@@ -173,8 +181,11 @@ class Writer:
                     answers = answers[len(group) :]
 
     async def _commit(self, entries: Sequence[Entry]) -> list[Answer]:
-        known = await self._known(entries)
-        keys = await self._keys(entries, known)
+        known, missing = known_of(self._hot, entries)
+        if missing:
+            await self._read(missing, known)
+        keyed = [entry for entry in entries if entry.key is not None]
+        keys = await self._keys(keyed, known) if keyed else {}
         now_ms = max(int(self._clock().timestamp() * 1000), self._extent.now)
         now = stamp(datetime.fromtimestamp(now_ms / 1000, UTC))
         batch = Batch(self._extent, self._next_row, now, now_ms, known, keys)
@@ -214,21 +225,15 @@ class Writer:
             self._extent.head, self._extent.now = batch.head, now_ms
             self._published(RecordPage(batch.records, batch.head))
 
-    async def _known(self, entries: Sequence[Entry]) -> Known:
-        known, missing = known_of(self._hot, entries)
-        if missing:
-            await self._begin()
-            wanted = orjson.dumps(missing).decode()
-            for hot in await call(
-                self._db, lambda db: [hot_job(db, row) for row in db.execute(BY_IDENTITIES, (wanted,)).fetchall()]
-            ):
-                known.add_read(hot)
-        return known
+    async def _read(self, missing: Sequence[tuple[str, str]], known: Known) -> None:
+        await self._begin()
+        wanted = orjson.dumps(missing).decode()
+        for hot in await call(
+            self._db, lambda db: [hot_job(db, row) for row in db.execute(BY_IDENTITIES, (wanted,)).fetchall()]
+        ):
+            known.add_read(hot)
 
-    async def _keys(self, entries: Sequence[Entry], known: Known) -> dict[tuple[str, str], KnownKey]:
-        keyed = [entry for entry in entries if entry.key is not None]
-        if not keyed:
-            return {}
+    async def _keys(self, keyed: Sequence[Entry], known: Known) -> dict[tuple[str, str], KnownKey]:
         await self._begin()
         probe = Batch(self._extent, 0, "", 0, known, {})
         wanted = [(probe.scope(entry), entry.key.key) for entry in keyed if entry.key is not None]

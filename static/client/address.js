@@ -161,6 +161,17 @@ export function listAddress(address, filter, limit) {
 }
 
 /**
+ * Where a page of what happened to jobs that match is asked for.
+ * @param {Address} address
+ * @param {string} after
+ * @param {number} limit
+ */
+export function recordsAddress(address, after, limit) {
+  const query = new URLSearchParams([...address.filter, ...omitted(address), ["after", after], ["limit", String(limit)]]);
+  return `${address.gateway}v1/events?${query}`;
+}
+
+/**
  * The entity tag of a document at a position, as the gateway writes it.
  * @param {Address} address
  * @param {string} position

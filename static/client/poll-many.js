@@ -1,7 +1,12 @@
-/** The jobs that match a filter, followed by single requests. */
+/**
+ * The jobs that match a filter, followed by single requests: pages of what happened since the one before.
+ *
+ * Law: a page holds every record that a stream would have brought, in the same order. Only where something on the way
+ * lets no page through are the lists compared instead, which show as much as they can: the newest jobs.
+ */
 
-import { jobAddress } from "./address.js";
-import { Again, changes, isBefore, reset } from "./poll.js";
+import { jobAddress, recordsAddress } from "./address.js";
+import { Again, changes, isBefore, patiently, reset } from "./poll.js";
 import { accepted, deletion, inTurn, list, PAGE, snapshots, sync } from "./reading.js";
 import { keyOf, offsetOf } from "./state.js";
 import { sleep } from "./timing.js";
@@ -10,8 +15,11 @@ import { ask } from "./transports.js";
 /** @typedef {import("./line.js").Line} Line */
 /** @typedef {import("./state.js").Frame} Frame */
 /** @typedef {import("../gateway.js").Job} Job */
+/** @typedef {{ records: { event: string, position: string, job: Job }[], next: string | null, head: string }} HappenedPage */
 
-const LIST_PACE = 2_000; // ms between two looks
+const DETOUR = 30; // looks at lists, where no page got through, before one is asked for again
+const ATTEMPTS = 2; // to get the first page
+const SOON = 300; // ms between these, and between a page that was waited for and the next
 const ABSENT = 20; // jobs a round that a list no longer shows and that are looked at each
 
 /**
@@ -21,18 +29,31 @@ const ABSENT = 20; // jobs a round that a list no longer shows and that are look
  * @param {() => void} caughtUp
  */
 export async function pollMany(line, signal, caughtUp) {
-  /** @type {Frame[] | null} */
-  let whole = line.cursor === null ? [] : null;
+  /** All is to be shown again, after these. @type {Frame[] | null} */
+  let whole = null;
+  let again = 0; // the turn from which on pages may be asked for
+  let through = false; // whether one has come
   for (let turn = 0; !signal.aborted; turn += 1) {
     try {
-      if (whole) {
-        const page = await list(line, line.address.filter, PAGE, signal);
-        if (!signal.aborted) line.emit([...whole, ...snapshots(page)]);
+      const since = sinceOf(line);
+      const asks = !whole && since !== null && turn >= again;
+      const asked = performance.now();
+      const page = asks ? await happened(line, since, through, signal) : null;
+      if (signal.aborted) return;
+      if (asks && !page) again = turn + DETOUR;
+      if (page) {
+        through = true;
+        line.emit(framesOf(page));
+        if (page.next !== null) continue;
+      } else if (whole || line.cursor === null) {
+        const jobs = await list(line, line.address.filter, PAGE, signal);
+        if (!signal.aborted) line.emit([...(whole ?? []), ...snapshots(jobs)]);
         whole = null;
-      } else await round(line, line.cursor ?? "", turn, signal);
+      } else await compare(line, line.cursor, turn, signal);
       if (signal.aborted) return;
       caughtUp();
-      await sleep(LIST_PACE * (0.75 + Math.random() / 2), signal);
+      const waited = performance.now() - asked > SOON; // else something on the way may have hidden that it may wait
+      await sleep(page && waited ? SOON : line.timing.look * (0.75 + Math.random() / 2), signal);
     } catch (error) {
       if (!(error instanceof Again)) throw error;
       whole = [error.frame];
@@ -40,14 +61,50 @@ export async function pollMany(line, signal, caughtUp) {
   }
 }
 
+/** From where it goes on: where it stands, or where it was asked to begin. @param {Line} line */
+function sinceOf(line) {
+  return line.cursor ?? line.address.after;
+}
+
 /**
- * What has come since a position.
+ * A page of what has happened since a position. Once one has come, others may be waited for, and trouble is the
+ * gateway's, which passes.
+ * @param {Line} line
+ * @param {string} since
+ * @param {boolean} through
+ * @param {AbortSignal} signal
+ * @returns {Promise<HappenedPage | null>} null where something on the way lets none through, or the gateway has none
+ */
+async function happened(line, since, through, signal) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const url = recordsAddress(line.address, since, PAGE);
+      const { status, body } = await patiently(line, 1, (wait) =>
+        ask(url, line.identity, { wait: through ? wait : 0, signal }),
+      );
+      if (status === 410 && body?.oldest) reset(since, body.oldest, body.reason);
+      return status === 200 && Array.isArray(body?.records) ? body : null;
+    } catch (error) {
+      if (error instanceof Again || through || signal.aborted) throw error;
+      if (attempt === ATTEMPTS) return null;
+      await sleep(SOON, signal); // a gateway that comes back just now is no reason to leave the exact way
+    }
+  }
+}
+
+/** @param {HappenedPage} page @returns {Frame[]} as a stream has them */
+function framesOf({ records, next, head }) {
+  return [...records.map(({ event, position, job }) => ({ event, id: position, data: job })), sync(next ?? head, {})];
+}
+
+/**
+ * What has come since a position, by the lists and the history of each job on them.
  * @param {Line} line
  * @param {string} since
  * @param {number} turn
  * @param {AbortSignal} signal
  */
-async function round(line, since, turn, signal) {
+async function compare(line, since, turn, signal) {
   const { filter } = line.address;
   const pages = [await list(line, filter, PAGE, signal)];
   // A job may have come to match and have ceased to, all since the last look: the newest of all show that.

@@ -68,12 +68,10 @@ export async function pollJobs(line, signal, caughtUp) {
  * @param {{ key: string, pause: number | null }[]} due ms until a job is looked at again; null: never
  * @param {AbortSignal} signal
  */
-async function goOn(line, due, signal) {
+function goOn(line, due, signal) {
   // A few can wait at the gateway for their next change; of many, each is asked at its own pace.
-  const wait = waiting + due.length <= AT_ONCE ? line.timing.wait : 0;
-  const until = performance.now() + CURSOR_AGE;
-  if (wait) waiting += due.length;
-  try {
+  return patiently(line, due.length, async (wait) => {
+    const until = performance.now() + CURSOR_AGE;
     await together(due, signal, async ({ key, pause }, stop) => {
       let next = pause;
       while (next !== null && !stop.aborted && performance.now() < until) {
@@ -81,12 +79,28 @@ async function goOn(line, due, signal) {
         next = await limited(() => look(line, key, wait, stop), stop);
       }
     });
-  } finally {
-    if (wait) waiting -= due.length;
-  }
+  });
 }
 
-let waiting = 0; // jobs, of all lines, whose requests wait for a change
+let waiting = 0; // requests, of all lines, that wait at the gateway for news: each takes a connection
+
+/**
+ * Work with requests that may wait at the gateway, where enough connections are left to others.
+ * @template T
+ * @param {Line} line
+ * @param {number} count of such requests
+ * @param {(wait: number) => Promise<T>} work is told how long they may wait, in ms
+ * @returns {Promise<T>}
+ */
+export async function patiently(line, count, work) {
+  const wait = waiting + count <= AT_ONCE ? line.timing.wait : 0;
+  if (wait) waiting += count;
+  try {
+    return await work(wait);
+  } finally {
+    if (wait) waiting -= count;
+  }
+}
 
 /** Requests that are under way, of all lines: each takes one of the browser's few connections to a host. */
 const running = /** @type {Promise<unknown>[]} */ ([]);
@@ -161,7 +175,7 @@ export async function changes(line, job, after, signal) {
     const url = jobAddress(line.address, keyOf(job), "/events", [["after", next], ["limit", String(PAGE)]]);
     const answer = await ask(url, line.identity, { signal });
     if (signal.aborted) return [];
-    if (answer.status === 410 && answer.body?.oldest) reset(after, job.position);
+    if (answer.status === 410 && answer.body?.oldest) reset(after, job.position, answer.body.reason);
     // Something between us and the gateway lets no history through.
     if (answer.status !== 200 || !Array.isArray(answer.body?.records)) return newest;
     for (const record of answer.body.records) frames.push({ event: record.event, id: null, data: record.job });
@@ -170,9 +184,9 @@ export async function changes(line, job, after, signal) {
   return frames.length ? frames : newest;
 }
 
-/** @param {string} requested @param {string} head @returns {never} */
-export function reset(requested, head) {
-  const reason = sameEpoch(requested, head) ? "expired" : "foreign";
+/** @param {string} requested @param {string} head @param {string} [said] the gateway's own reason @returns {never} */
+export function reset(requested, head, said) {
+  const reason = said ?? (sameEpoch(requested, head) ? "expired" : "foreign");
   throw new Again({ event: "reset", id: null, data: { reason, requested, oldest: head, head } });
 }
 

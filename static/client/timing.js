@@ -10,6 +10,7 @@ export const TIMING = Object.freeze({
   base: 2_000,
   cap: 30_000,
   wait: 25_000, // below what proxies bear
+  look: 2_000,
   hidden: 10_000,
   lead: 5_000,
 });

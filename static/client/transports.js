@@ -127,8 +127,8 @@ async function readStream(url, identity, listener, signal) {
  * One request for JSON.
  * @param {string} url
  * @param {Identity} identity
- * @param {{ etag?: string | null, wait?: number, signal: AbortSignal }} options `wait`: how long it may wait for a
- *   change from `etag`, in ms
+ * @param {{ etag?: string | null, wait?: number, signal: AbortSignal }} options `wait`: how long it may wait for news,
+ *   of a job: for a change from `etag`, in ms
  * @returns {Promise<{ status: number, body: any, etag: string | null, wait: number | null }>} an answer below 500, or
  *   a refusal; `wait` is its Retry-After in ms
  * @throws {Trouble} where there is none, for now
@@ -137,7 +137,7 @@ export async function ask(url, identity, { etag = null, wait = 0, signal }) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (etag) headers["If-None-Match"] = etag;
-  if (etag && wait >= 1000) headers.Prefer = `wait=${Math.floor(wait / 1000)}`;
+  if (wait >= 1000) headers.Prefer = `wait=${Math.floor(wait / 1000)}`;
   const abort = new AbortController();
   const stop = () => abort.abort();
   const timer = setTimeout(stop, wait + ANSWER_MS);

@@ -1,4 +1,7 @@
-/** What a reader may wish of a job: cancel, pause, resume. Only the worker makes it so; the page says no more than that. */
+/**
+ * What a reader may wish of a job: cancel, pause, resume. Only the worker makes it so; the page says no more than that.
+ * What has ended may be deleted; the gateway does that at once.
+ */
 
 import { jobName } from "../format.js";
 import { say } from "./announce.js";
@@ -8,15 +11,17 @@ import { el, setAttribute, setText } from "./job-dom.js";
 
 /**
  * @typedef {import("../gateway.js").Job} Job
- * @typedef {"cancel" | "pause" | "resume"} Kind
+ * @typedef {"cancel" | "pause" | "resume" | "delete"} Kind
  */
 
-/** The states in which a wish makes sense: those from which the gateway lets its state follow. @type {Record<Kind, Set<string>>} */
+/** The states in which each makes sense: those from which the gateway lets it follow. @type {Record<Kind, Set<string>>} */
 const ALLOWED = {
   pause: new Set(["created", "pending", "running", "resuming", "retrying", "unknown"]),
   resume: new Set(["pausing", "paused", "unknown"]),
   cancel: new Set(["created", "pending", "running", "pausing", "paused", "resuming", "retrying", "unknown"]),
+  delete: new Set(["succeeded", "failed", "cancelled"]),
 };
+const DANGEROUS = new Set(["cancel", "delete"]);
 /** @type {Record<Kind, {label: string, yes: string, no: string, text: string}>} */
 const WORDS = {
   pause: {
@@ -37,7 +42,14 @@ const WORDS = {
     no: "Keep it",
     text: "The worker is asked to stop. It decides when; this can't be taken back.",
   },
+  delete: {
+    label: "Delete job",
+    yes: "Delete the job",
+    no: "Keep it",
+    text: "Its document, its timeline and all its history are deleted: nobody can read them any more, and its id can't be used again for a while. This can't be taken back.",
+  },
 };
+const GONE = 410; // somebody else was quicker
 const NOT_BEGUN = "It has not begun, so it is cancelled at once. This can't be taken back.";
 
 /** @param {Kind} kind @param {Job} job */
@@ -49,12 +61,13 @@ export function isAllowed(kind, job) {
  * The buttons, and a line that says what came of the last one.
  * @param {URL} base
  * @param {() => Job} current
+ * @param {() => void} deleted called when the job has been deleted here
  * @param {AbortSignal} signal
  */
-export function wishesView(base, current, signal) {
+export function wishesView(base, current, deleted, signal) {
   const kinds = /** @type {Kind[]} */ (Object.keys(WORDS));
   const buttons = kinds.map((kind) => {
-    const look = kind === "cancel" ? "button danger" : "button";
+    const look = DANGEROUS.has(kind) ? "button danger" : "button";
     return el(
       "button",
       { type: "button", class: look, "data-wish": kind, onclick: () => wish(kind) },
@@ -63,13 +76,14 @@ export function wishesView(base, current, signal) {
   });
   const element = el(
     "div",
-    { class: "job-wishes", role: "group", "aria-label": "What to ask of the worker" },
+    { class: "job-wishes", role: "group", "aria-label": "What to do with this job" },
     ...buttons,
   );
   const text = el("p");
   const away = el("button", { type: "button", class: "button small quiet", onclick: () => told(null) }, "Dismiss");
   const outcome = el("div", { class: "banner job-outcome", role: "alert", hidden: true }, text, away);
   let asking = false;
+  let closed = false;
 
   /** @param {string | null} problem */
   function told(problem) {
@@ -91,13 +105,16 @@ export function wishesView(base, current, signal) {
       yes,
       no,
     };
-    if (!(await confirmed({ ...question, danger: kind === "cancel" }, signal))) return;
+    if (!(await confirmed({ ...question, danger: DANGEROUS.has(kind) }, signal))) return;
     asking = true;
     told(null);
     for (const button of buttons) setAttribute(button, "aria-disabled", "true");
     try {
-      const problem = await ask(jobUrl(current(), base.href, `/${kind}`), signal);
+      const address = jobUrl(current(), base.href, kind === "delete" ? "" : `/${kind}`);
+      const problem = await ask(kind === "delete" ? "DELETE" : "POST", address, signal);
+      if (signal.aborted) return;
       if (problem) told(`${yes}: ${problem}`);
+      else if (kind === "delete") deleted();
       else say(`Asked: ${yes.toLowerCase()}`);
     } finally {
       asking = false;
@@ -105,19 +122,26 @@ export function wishesView(base, current, signal) {
     }
   }
 
-  /** A button that had the focus may be gone: what follows it in reading gets it. */
+  /** A button that had the focus may be gone: what follows it in reading gets it, but never the one that deletes. */
   function focusNear() {
-    const next = buttons.find((button) => !button.hidden) ?? document.querySelector(".job-page h1");
+    const next =
+      buttons.find((button, index) => !button.hidden && kinds[index] !== "delete") ??
+      document.querySelector(".job-page h1");
     if (next instanceof HTMLElement) next.focus();
   }
 
   return {
     element,
     outcome,
+    /** There is nothing left to do. */
+    close() {
+      closed = true;
+      this.show(current());
+    },
     /** @param {Job} job */
     show(job) {
       const focused = document.activeElement;
-      for (const [index, kind] of kinds.entries()) buttons[index].hidden = !isAllowed(kind, job);
+      for (const [index, kind] of kinds.entries()) buttons[index].hidden = closed || !isAllowed(kind, job);
       element.hidden = buttons.every((button) => button.hidden);
       if (focused instanceof HTMLElement && buttons.some((button) => button === focused && button.hidden)) focusNear();
     },
@@ -125,14 +149,15 @@ export function wishesView(base, current, signal) {
 }
 
 /**
+ * @param {string} method
  * @param {string} address
  * @param {AbortSignal} signal
  * @returns {Promise<string>} why it was refused; empty where it was not
  */
-async function ask(address, signal) {
+async function ask(method, address, signal) {
   try {
-    const answer = await fetch(address, { method: "POST", headers: { Accept: "application/json" }, signal });
-    if (answer.ok) return "";
+    const answer = await fetch(address, { method, headers: { Accept: "application/json" }, signal });
+    if (answer.ok || (method === "DELETE" && answer.status === GONE)) return "";
     const problem = await answer.json().catch(() => ({}));
     return String(problem.detail ?? problem.title ?? `refused with ${answer.status} ${answer.statusText}`);
   } catch (error) {

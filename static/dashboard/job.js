@@ -47,7 +47,7 @@ export function showJob(root, options) {
   function take(job, event = "") {
     if (!page) {
       const waited = body.querySelector("[data-kind=missing]") !== null;
-      page = pageOf(job, base, signal);
+      page = pageOf(job, base, removed, signal);
       put(page.element);
       if (waited) say(`It is here. ${announcement(job)}`);
     } else if (event === "transition") say(announcement(job));
@@ -70,12 +70,21 @@ export function showJob(root, options) {
   /** @param {keyof typeof EMPTY} kind @param {string} [detail] */
   function tell(kind, detail = "") {
     if (kind === "deleted" && page) {
-      page.leave("This job was deleted. What is shown is what it said last.");
+      page.leave("This job was deleted. What is shown is what it said last.", true);
       title(`Deleted: ${jobName(page.job)}`);
     } else if (!page) {
-      put(emptyView(kind, named, base, detail));
+      put(emptyView(kind, named, { base, listHref }, detail));
       title(EMPTY[kind].title);
     }
+  }
+
+  /** The job was deleted from here: nothing of it is shown any more. */
+  function removed() {
+    const name = page ? jobName(page.job) : id;
+    page?.close();
+    page = null;
+    tell("deleted");
+    say(`${name} was deleted`);
   }
 
   /** @param {Answer} answer @returns {boolean} whether there is anything to follow */
@@ -171,10 +180,10 @@ const EMPTY = {
 /**
  * @param {keyof typeof EMPTY} kind
  * @param {{workspace: string, id: string, name: string}} job
- * @param {URL} base
+ * @param {{base: URL, listHref: string}} places
  * @param {string} detail
  */
-function emptyView(kind, job, base, detail) {
+function emptyView(kind, job, { base, listHref }, detail) {
   const { title, text } = EMPTY[kind];
   const place = job.workspace === "default" ? "" : ` --workspace ${shellWord(job.workspace)}`;
   const example = `status-gateway run --url ${shellWord(base.href.replace(/\/$/, ""))}${place} --id ${shellWord(job.id)} -- sleep 10`;
@@ -194,6 +203,7 @@ function emptyView(kind, job, base, detail) {
     detail && el("p", { class: "job-detail" }, detail),
     kind === "missing" && el("p", { class: "quiet" }, "Create it, for example by running a command as this job:"),
     kind === "missing" && copyable(example, "Copy the command that creates it"),
+    kind === "deleted" && el("a", { class: "button", "data-route": true, href: listHref }, "Back to all jobs"),
   );
 }
 
@@ -201,15 +211,16 @@ function emptyView(kind, job, base, detail) {
  * All that is shown of a job that exists.
  * @param {Job} first
  * @param {URL} base
+ * @param {() => void} removed called when the job has been deleted from here
  * @param {AbortSignal} signal
  */
-function pageOf(first, base, signal) {
+function pageOf(first, base, removed, signal) {
   let job = first;
   let gone = false;
   const frame = eachFrame(paint);
   const past = eachFrame(paintPast, PAST_MS);
   const records = recordsOf(first, base, signal, () => past.ask());
-  const wishes = wishesView(base, () => job, signal);
+  const wishes = wishesView(base, () => job, removed, signal);
   const head = headView(first, wishes.element);
   const [standing, now, chart] = [standingView(), nowView(), chartView()];
   const [tree, error, links] = [treeView(), errorPanel(), linksPanel(base)];
@@ -275,9 +286,10 @@ function pageOf(first, base, signal) {
       if (changed) past.ask();
     },
     reset: records.reset,
-    /** Nothing more will come, though the job may not have ended. @param {string} why */
-    leave(why) {
+    /** Nothing more will come, though the job may not have ended. @param {string} why @param {boolean} [deleted] */
+    leave(why, deleted = false) {
       gone = true;
+      if (deleted) wishes.close();
       setText(farewell, why);
       left.hidden = false;
       say(why);

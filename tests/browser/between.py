@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.browser.pages import BOUND, ROOT, needed, program
+from tests.processes import reserved
 
 # What nginx needs said to run from a folder of the test's own, as whoever runs the tests.
 NGINX = """
@@ -31,13 +32,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def accepting(port: int) -> bool:
     """Whether something listens there."""
     with suppress(OSError):
@@ -53,7 +47,8 @@ class Nginx:
 
     def __init__(self, folder: Path, upstream: str, server: str) -> None:
         needed("nginx")
-        self.port = free_port()
+        self._held = reserved()
+        self.port: int = self._held.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder, self._upstream = folder, urlsplit(upstream).netloc
         self._process: asyncio.subprocess.Process | None = None
@@ -82,6 +77,10 @@ class Nginx:
             await asyncio.wait_for(self._process.wait(), BOUND)
             self._process = None
 
+    def release(self) -> None:
+        """Give its port back."""
+        self._held.close()
+
     async def change(self, server: str) -> None:
         """End it and start it with another server block, on the same port: its connections break."""
         await self.stop()
@@ -94,7 +93,9 @@ class Relay:
 
     def __init__(self, upstream: str) -> None:
         self.total = 0  # connections so far
-        self.url, self.port = "", 0
+        self._held = reserved()
+        self.port: int = self._held.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._target = urlsplit(upstream)
         self._open: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
@@ -109,10 +110,12 @@ class Relay:
 
     async def start(self) -> Relay:
         """Listen, on the same port after a `stop`."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_address=True)
         return self
+
+    def release(self) -> None:
+        """Give its port back."""
+        self._held.close()
 
     def cut(self) -> None:
         """Break all open connections."""
@@ -208,6 +211,9 @@ class Origin:
         if self._server is not None:
             self._server.close()
 
+    def release(self) -> None:
+        """Nothing is kept."""
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), BOUND)
@@ -266,5 +272,7 @@ class Between:
         """End all of them."""
         for nginx in self._nginx:
             await nginx.stop()
+            nginx.release()
         for other in self._others:
             await other.stop()
+            other.release()

@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 import playwright
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ROOT / ".clients" / "node" / "node_modules"
 NODE = Path(playwright.__file__).parent / "driver" / "node"  # of one known version, whatever the machine has
-BOUND = 20.0  # seconds that anything here may take on a loaded machine
+BOUND = 60.0  # seconds that anything here may take on a loaded machine
 MACHINE = {"chromium": "chromium", "firefox-esr": "firefox-esr", "nginx": "nginx", "npm": "npm"}  # command → package
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -108,7 +108,8 @@ class Contexts:
 async def chromium(driver: Playwright) -> AsyncIterator[Browser]:
     """Debian's Chromium, headless."""
     needed("chromium", "npm")
-    browser = await driver.chromium.launch(executable_path=program("chromium"), args=FLAGS)
+    expect.set_options(timeout=BOUND * 1000)  # by itself it waits for 5 s
+    browser = await driver.chromium.launch(executable_path=program("chromium"), args=FLAGS, timeout=2 * BOUND * 1000)
     try:
         yield browser
     finally:

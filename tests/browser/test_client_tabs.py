@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Page, Route
 
 from tests.api import create, report, served
 from tests.browser.between import Between
@@ -17,13 +17,18 @@ from tests.browser.test_client import LOAD_FAILED
 from tests.browser.watching import Watch, at_gateway, watch
 
 HANG = "(ms) => { const end = performance.now() + ms; while (performance.now() < end); }"
-SHARED = {"lead": 400}  # ms; ten times as quick as for people
+HANG_UNTIL_ANSWERED = """() => {
+  const request = new XMLHttpRequest();
+  request.open("GET", `${location.origin}/hang`, false); // the whole tab waits for the answer
+  request.send();
+}"""
+PEOPLE, WATCHFUL = 5000, 400  # ms after which the others ask whether the leading tab still answers
 
 
-async def tab(context: BrowserContext, url: str, job: str = "a") -> Watch:
+async def tab(context: BrowserContext, url: str, lead: int = PEOPLE) -> Watch:
     """A watch in a tab of its own, caught up."""
     page = await at_gateway(await context.new_page(), url)
-    watched = await watch(page, f"/v1/jobs/{job}", timing=SHARED)
+    watched = await watch(page, "/v1/jobs/a", timing={"lead": lead})
     await watched.until_open()
     return watched
 
@@ -84,15 +89,23 @@ async def test_a_leading_tab_that_hangs_is_replaced_and_follows_when_it_is_back(
     async with served(tmp_path) as at:
         url = str(at.client.base_url)
         await create(at.client, "a")
-        tabs = [await tab(context, url) for _ in range(3)]
+        tabs = [await tab(context, url, WATCHFUL) for _ in range(3)]
         leader = await leader_of(tabs)
         rest = [watched for watched in tabs if watched is not leader]
-        hang = asyncio.create_task(leader.page.evaluate(HANG, 4000))
+        over = asyncio.Event()
+
+        async def answer(route: Route) -> None:
+            await over.wait()
+            await route.fulfill(status=204)
+
+        await leader.page.route("**/hang", answer)
+        hang = asyncio.create_task(leader.page.evaluate(HANG_UNTIL_ANSWERED))
         await leader_of(rest)
         await alternate(at.client, 2)
         for watched in rest:
             await watched.until_state("paused")
-        assert not hang.done(), "the tab hung for too short a time"
+        assert not hang.done(), "the tab did not hang"
+        over.set()
         await hang
         await leader_of(tabs)
         await alternate(at.client, 2)
@@ -205,7 +218,7 @@ async def test_many_lists_leave_connections_for_the_rest_of_the_page(
         for n in range(8):
             watches.append(await watch(page, f"/v1/events?process=p{n}", f"list {n}"))
             await watches[-1].until_open()
-        assert len(at.app.state.gateway.streams) == 4
+        await until(lambda: len(at.app.state.gateway.streams) == 4, "four streams, and no more")
         for n, watched in enumerate(watches):
             await create(at.client, f"job-{n}", process=f"p{n}", state="running")
             await watched.until_state("running")
@@ -220,15 +233,15 @@ async def ordeal(tmp_path: Path, context: BrowserContext, between: Between, seed
     async with served(tmp_path) as at:
         relay = await between.relay(str(at.client.base_url))
         await create(at.client, "a")
-        tabs = [await tab(context, relay.url) for _ in range(3)]
+        tabs = [await tab(context, relay.url, WATCHFUL) for _ in range(3)]
         for _ in range(turns):
             await alternate(at.client, dice.randint(1, 3))
             what = dice.choice(("open", "close", "hang", "cut", "hold", "list"))
             if what == "open" and len(tabs) < 6:
-                tabs.append(await tab(context, relay.url))
+                tabs.append(await tab(context, relay.url, WATCHFUL))
             elif what == "list" and len(tabs) < 6:
                 page = await at_gateway(await context.new_page(), relay.url)
-                tabs.append(await watch(page, "/v1/events", timing=SHARED))
+                tabs.append(await watch(page, "/v1/events", timing={"lead": WATCHFUL}))
                 await tabs[-1].until_open()
             elif what == "close" and len(tabs) > 1:
                 gone = tabs.pop(dice.randrange(len(tabs)))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 from playwright.async_api import Page
 
 from gateway import frames
 from tests.api import create, report, served
 from tests.browser.between import Between
-from tests.browser.pages import Troubles, until
-from tests.browser.test_client import BUFFERING, LOAD_FAILED
-from tests.browser.watching import at_gateway, watch
+from tests.browser.pages import BOUND, Troubles, until
+from tests.browser.test_client import BLOCKED_BY_ACCEPT, BUFFERING, LOAD_FAILED
+from tests.browser.watching import NO_STREAM, at_gateway, watch
 from tests.processes import Server, serving
 
 ITERATE = """async ([url, wanted]) => {
@@ -144,7 +145,7 @@ async def test_a_page_of_an_allowed_origin_follows_a_job_and_another_does_not(
         origin.files.update(static.files)
     more = {} if token is None else {"token": token}
     with serving(tmp_path / "status.db", "--allowed-origins", friend.url) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=BOUND, trust_env=False) as client:
             await create(client, "a")
             await page.goto(friend.url)
             watched = await watch(page, f"{gateway.url}/v1/jobs/a", **more)
@@ -197,7 +198,7 @@ async def test_a_list_notices_without_a_stream_what_came_left_and_was_deleted(
         await create(client, job, state="running")
     await report(client, "goes", state="failed")
     await at_gateway(page, nginx.url)
-    watched = await watch(page, "/v1/events?state=running&state=failed", timing={"back": [60_000]})
+    watched = await watch(page, "/v1/events?state=running&state=failed", timing={**NO_STREAM, "back": [60_000]})
     await watched.until_open("poll")
     assert {state for _, state, _ in await watched.statuses()} == {"running", "failed"}
     await client.delete("/v1/jobs/goes")
@@ -211,3 +212,57 @@ async def test_a_list_notices_without_a_stream_what_came_left_and_was_deleted(
     await report(client, "stays", progress=5)
     await watched.until_log("status", lambda job, _: job.get("progress") == 5)
     assert len(await watched.statuses()) == 3 + 1 + 1 + 2 + 1
+
+
+async def transitions_since(client: httpx.AsyncClient, after: str) -> list[list[str]]:
+    """Key and position of each, in order, as the gateway's own pages tell them."""
+    found: list[list[str]] = []
+    for _ in range(100):
+        answer = await client.get(f"/v1/events?limit=1000&after={after}", headers={"Accept": "application/json"})
+        page = answer.json()
+        found += [
+            [f"{record['job']['workspace']}/{record['job']['id']}", record["position"]]
+            for record in page["records"]
+            if record["event"] == "transition"
+        ]
+        if page["next"] is None:
+            return found
+        after = page["next"]
+    raise AssertionError("no end of pages")
+
+
+async def test_of_any_number_of_jobs_each_transition_comes_once_and_in_order_without_a_stream(
+    gateway: Server, client: httpx.AsyncClient, page: Page, between: Between, troubles: Troubles
+) -> None:
+    count = 1500  # more than a list shows
+    troubles.expect(*LOAD_FAILED)
+    nginx = await between.nginx(gateway.url, BLOCKED_BY_ACCEPT)
+    jobs = [f"job-{number}" for number in range(count)]
+
+    async def say(state: str) -> None:
+        lines = b"".join(orjson.dumps({"job": job, "state": state}) + b"\n" for job in jobs)
+        answer = await client.post("/v1/events", content=lines, headers={"Content-Type": "application/x-ndjson"})
+        assert answer.status_code == 200
+
+    await say("running")
+    begin = (await client.get("/v1/jobs?limit=1")).json()["head"]
+    await at_gateway(page, nginx.url)
+    await page.evaluate(
+        """async () => {
+          const { watch } = await import("/static/gateway.js");
+          window.told = [];
+          const timing = { first: 1500, back: [60_000], base: 200, cap: 1000, look: 300 };
+          const onStatus = (job, { event, key, position }) => {
+            if (event === "transition") window.told.push([key, position]);
+          };
+          window.watcher = watch("/v1/events?state=running&state=paused", { onStatus, timing });
+        }"""
+    )
+    await page.wait_for_function("() => window.watcher.connection.state === 'open'")
+    for state in ("paused", "running", "succeeded"):
+        await say(state)
+    owed = await transitions_since(client, begin)
+    assert len(owed) == 3 * count
+    await page.wait_for_function("(count) => window.told.length >= count", arg=len(owed))
+    assert await page.evaluate("window.told") == owed
+    assert await page.evaluate("window.watcher.connection.transport") == "poll"

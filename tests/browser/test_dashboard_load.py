@@ -32,6 +32,7 @@ JOBS = 10_000
 CHANGES = 200  # a second
 TICK = 0.1  # seconds between two bulk reports
 LONG = 100.0  # milliseconds that one task of the page may take
+COSTLY = 300.0  # milliseconds of a processor that it may cost on any machine; it is about 15 on most
 WATCH_LONG_TASKS = """() => {
   window.longTasks = [];
   new PerformanceObserver((list) => {
@@ -111,7 +112,7 @@ async def counted(page: Page, traffic: Traffic) -> None:
     """Wait until the page counts what was reported."""
     expected = {state.capitalize(): f"{state.capitalize()}{count:,}" for state, count in traffic.states.items()}
     for state, text in {**expected, "All": f"All{sum(traffic.states.values()):,}"}.items():
-        await expect(chip(page, state)).to_have_text(text, timeout=20_000)
+        await expect(chip(page, state)).to_have_text(text)
 
 
 async def heap(session: CDPSession) -> dict[str, float]:
@@ -170,7 +171,7 @@ async def test_a_search_goes_on_among_older_jobs_when_asked(
     await bulk(client, [{"job": "needle", "state": "succeeded"}])
     await Traffic(client).fill(JOBS + 500)
     await opened(page, gateway, "?text=needle")
-    await expect(page.locator("#empty")).to_contain_text("there are older ones", timeout=20_000)
+    await expect(page.locator("#empty")).to_contain_text("there are older ones")
     await expect(chip(page, "All")).to_have_text("All0+")
     await page.get_by_role("button", name="Search older jobs").click()
     await expect(page.locator(".row .name")).to_have_text("needle")
@@ -212,7 +213,7 @@ async def test_no_task_of_the_page_costs_much_under_load(
     await traffic.fill()
     await loaded(page, gateway, traffic)
     costs = [await cost(page, traffic, 2.0, tmp_path) for _ in range(3)]
-    assert median(costs) <= LONG, costs
+    assert median(costs) <= COSTLY, costs
 
 
 @pytest.mark.soak
@@ -225,7 +226,7 @@ async def test_no_task_of_the_page_takes_long_under_load(
     for _ in range(3):
         page = await (await contexts()).new_page()
         await opened(page, gateway)
-        await expect(chip(page, "All")).to_have_text(re.compile(r"^All10,\d{3}\+?$"), timeout=20_000)
+        await expect(chip(page, "All")).to_have_text(re.compile(r"^All10,\d{3}\+?$"))
         await page.evaluate(WATCH_LONG_TASKS)
         async with traffic.flowing():
             for _ in range(20):

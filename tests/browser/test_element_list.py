@@ -15,7 +15,7 @@ from tests.browser.embedding import Embedding, embedding, noted, said
 from tests.browser.pages import Contexts, Troubles, until
 
 RUNNING = '<job-list heading="At work" src="GATEWAY/v1/events?state=running"></job-list>'
-RECOVERY = 60_000  # milliseconds: a back-off of some seconds on a loaded machine
+RECOVERY = 120_000  # milliseconds: a back-off of some seconds on a loaded machine
 
 
 @pytest_asyncio.fixture(loop_scope="session")

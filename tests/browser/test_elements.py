@@ -21,7 +21,7 @@ from tests.browser.embedding import BOTH_SCHEMES, Embedding, Site, another_site,
 from tests.browser.pages import BOUND, Contexts, Troubles, axe, needed, node, program, until
 from tests.processes import serving
 
-RECOVERY = 60_000  # milliseconds: a back-off of some seconds on a loaded machine
+RECOVERY = 120_000  # milliseconds: a back-off of some seconds on a loaded machine
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -143,7 +143,7 @@ async def test_a_page_that_is_not_allowed_is_told_how_to_be_and_recovers_when_it
     troubles.expect("CORS policy", "ERR_FAILED", "Failed to load", "ERR_CONNECTION")
     origin = await another_site(between)
     with serving(tmp_path / "status.db", "--allowed-origin", "http://elsewhere.example") as server:
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=BOUND, trust_env=False) as client:
             await create(client, "a", name="secret", state="running")
         body = ONE + '<job-list src="GATEWAY/v1/events?state=running"></job-list>'
         await Site(origin, server.url).open(page, body)

@@ -9,7 +9,7 @@ from playwright.async_api import Page
 
 from tests.api import create
 from tests.browser.between import Between
-from tests.browser.pages import MACHINE, Contexts, Troubles, axe, needed, node, until
+from tests.browser.pages import BOUND, MACHINE, Contexts, Troubles, axe, needed, node, until
 from tests.processes import Server
 
 PROXY = "location / { proxy_pass http://gateway; proxy_buffering off; }"
@@ -61,23 +61,23 @@ async def test_a_context_has_the_colours_and_size_that_a_test_asks_for(contexts:
 
 async def test_nginx_stands_before_the_gateway_and_changes(gateway: Server, between: Between) -> None:
     nginx = await between.nginx(gateway.url, PROXY)
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=BOUND, trust_env=False) as client:
         assert (await client.get(f"{nginx.url}/healthz")).status_code == 200
     await nginx.change(UNAVAILABLE)
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=BOUND, trust_env=False) as client:
         assert (await client.get(f"{nginx.url}/healthz")).status_code == 502
 
 
 async def test_a_relay_counts_cuts_and_holds(gateway: Server, between: Between) -> None:
     relay = await between.relay(gateway.url)
-    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=relay.url, timeout=BOUND, trust_env=False) as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (relay.total, relay.open) == (1, 1)
         relay.cut()
         await until(lambda: relay.open == 0)
         relay.hold()
         with pytest.raises(httpx.ReadTimeout):
-            await client.get("/healthz", timeout=0.3)
+            await client.get("/healthz", timeout=httpx.Timeout(BOUND, read=0.3))
         relay.go_on()
         assert (await client.get("/healthz")).status_code == 200
         await relay.stop()
@@ -100,7 +100,7 @@ def test_where_a_program_is_missing_a_test_says_so_and_fails_in_ci(
 async def test_a_relay_breaks_a_connection_right_behind_what_it_is_told(gateway: Server, between: Between) -> None:
     relay = await between.relay(gateway.url)
     relay.cut_behind(b'{"status":')
-    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=relay.url, timeout=BOUND, trust_env=False) as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get("/healthz")
         assert (await client.get("/healthz")).json() == {"status": "ok"}

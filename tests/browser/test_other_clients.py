@@ -30,7 +30,7 @@ from tests.sse_parser import EventStreamParser
 READERS = Path(__file__).parent / "readers"
 FETCH = PACKAGES / "@microsoft" / "fetch-event-source" / "lib" / "esm"
 STREAM = "/v1/jobs/a/events?min_interval=0"  # no conflation: every record is owed
-LONG = 40.0  # seconds until all have come back: the gateway asks for 2 to 5 s of patience, and a library may double it
+LONG = 120.0  # seconds until all have come back: the gateway asks for 2 to 5 s of patience, and a library may double it
 CUT = b'"message":"cut h'
 RECORDS = ("transition", "progress")
 PAGE = '<!doctype html><title>reader</title><link rel="icon" href="data:,">'
@@ -93,6 +93,7 @@ class Stage:
     async def open_page(self, page: str, reader: Reader) -> None:
         """In Chromium, in a profile of its own: one browser opens six connections to a host at most."""
         context = await self._stack.enter_async_context(await self._browser.new_context())
+        context.set_default_timeout(BOUND * 1000)
         opened = await context.new_page()
         opened.on("console", lambda message: reader.take(message.text))
         opened.on("pageerror", lambda error: reader.noise.append(str(error)))
@@ -256,7 +257,7 @@ async def seen(readers: Mapping[str, Reader], what: str, has: Callable[[Reader],
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_it_sees_every_change_once_and_in_order(readers: dict[str, Reader], name: str) -> None:
     reader = readers[name]
     (snapshot,) = reader.all("snapshot")  # a second one would mean that it came back without its cursor

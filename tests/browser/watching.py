@@ -18,7 +18,8 @@ START = """async ([name, url, options]) => {
   window.watches ??= {};
   window.watches[name] = { log, watcher: watch(url, { ...callbacks, ...options }) };
 }"""
-QUICK: Mapping[str, Any] = {"first": 1500, "back": [500, 1000], "base": 200, "cap": 1000, "wait": 5000, "lead": 500}
+QUICK: Mapping[str, Any] = {"back": [500, 1000], "base": 200, "cap": 1000, "wait": 5000}
+NO_STREAM: Mapping[str, Any] = {"first": 1500}  # ms; else a loaded machine's first frame might be taken for late
 
 
 class Watch:
@@ -101,7 +102,8 @@ class Watch:
 
 
 async def watch(page: Page, url: str, name: str = "a", **options: Any) -> Watch:
-    """Begin a watch in a page that is on the gateway's origin; `timing` is quick unless it is said."""
+    """Begin a watch in a page that is on the gateway's origin; `timing` is quick in all that no loaded machine
+    could miss, unless it is said."""
     timing = {**QUICK, **options.pop("timing", {})}
     await page.evaluate(START, [name, url, {"timing": timing, **options}])
     return Watch(page, name)

@@ -60,13 +60,13 @@ def main(base: str) -> None:
         "lax": nemo.NeMoPlatform(**options, access_token="tok"),
         "old": old.NeMoMicroservices(base_url=base, _strict_response_validation=True),
     }
-    jobs = plugin.JobsClient(**options, http_client=httpx.Client(event_hooks=hooks))
+    jobs = plugin.JobsClient(**options, http_client=httpx.Client(event_hooks=hooks, timeout=60))
     for line in sys.stdin:
         client, method, arguments = json.loads(line)
         sent.clear()
         try:
             if client == "wait":
-                value = waiters.wait_for_platform_job(sdk.jobs, poll_interval=0.05, timeout=20, **arguments)
+                value = waiters.wait_for_platform_job(sdk.jobs, poll_interval=0.05, timeout=60, **arguments)
             elif client == "plugin":
                 value = of_plugin(jobs, method, arguments)
             else:

@@ -23,7 +23,7 @@ requests: Any = importlib.import_module("requests")
 sseclient: Any = importlib.import_module("sseclient")
 
 AGAIN = 0.5  # seconds before it is opened again
-TRIES = 100
+TRIES = 500
 
 
 def tell(event: str, last_id: str = "", data: str = "") -> None:

@@ -19,7 +19,7 @@ processes: Any = importlib.import_module("owslib.ogcapi.processes")
 
 FINISHED = ("failed", "dismissed", "canceled", "exception", "error", "succeeded", "successful", "finished")
 SUCCESS = ("succeeded", "successful", "finished")
-TIMEOUT = 5  # seconds for a request, as `weaver` has it
+TIMEOUT = 30  # seconds for a request; `weaver` has 5, which a machine that stands still for a moment would miss
 
 
 def checked(location: str, headers: dict[str, str] | None = None, again: bool = False) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Recorded:
         """`jobs`."""
         return self.result(self.call("GET", f"{self.base}/jobs", **query))
 
-    def monitor(self, reference: str, timeout: float = 10, interval: float = 0.05) -> dict[str, Any]:
+    def monitor(self, reference: str, timeout: float = 60, interval: float = 0.05) -> dict[str, Any]:
         """`monitor`: ends at success, at any other end, at anything but 200, or when the time is over."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:

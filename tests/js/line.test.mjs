@@ -8,7 +8,7 @@ import { watch } from "../../static/gateway.js";
 /** @typedef {import("node:http").IncomingMessage} Request */
 /** @typedef {import("node:http").ServerResponse} Response */
 
-const TIMING = { first: 300, silence: 600, back: [200], base: 20, cap: 50, wait: 3000 };
+const TIMING = { first: 1500, silence: 3000, back: [200], base: 20, cap: 50, wait: 3000, look: 50 };
 const at = (/** @type {number} */ offset) => `k7f3q2ab-${offset}`;
 
 /** @param {number} offset @param {object} [more] */
@@ -51,7 +51,7 @@ async function told(onStream, onRead = (_, response) => answer(response, 500, {}
   const server = createServer((request, response) => {
     asked.push({ url: String(request.url), headers: request.headers, at: performance.now() });
     if (request.headers.accept === "text/event-stream") onStream(request, response, counts.stream++);
-    else if (request.url?.startsWith("/v1/jobs?limit=1")) answer(response, 200, { jobs: [], next: null, head: at(1) });
+    else if (request.url?.endsWith("/v1/jobs?limit=1")) answer(response, 200, { jobs: [], next: null, head: at(1) });
     else onRead(request, response, counts.read++);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
@@ -59,7 +59,7 @@ async function told(onStream, onRead = (_, response) => answer(response, 500, {}
   /** @type {string[]} */
   const log = [];
   const over = new AbortController();
-  const patience = setTimeout(() => over.abort(new Error(`no end; it was told ${log.join(", ")}`)), 20_000);
+  const patience = setTimeout(() => over.abort(new Error(`no end; it was told ${log.join(", ")}`)), 100_000);
   try {
     await new Promise((resolve, reject) => {
       over.signal.addEventListener("abort", () => reject(over.signal.reason));
@@ -189,6 +189,78 @@ test("a log that stepped back is another one: what it has is shown anew", async 
     },
   );
   assert.deepEqual(log, [`snapshot ${at(50)}`, "reset foreign", "snapshot aaaaaaaa-4", "transition aaaaaaaa-5", "end terminal"]);
+});
+
+/** @param {number} offset @param {string} [event] */
+const record = (offset, event = "transition") => ({ event, position: at(offset), by: "", job: job(offset, { id: `job-${offset}` }) });
+
+/**
+ * What a watch of many jobs was told where no stream gets through, until lists are refused.
+ * @param {((response: Response) => void)[]} lists
+ * @param {((response: Response) => void)[]} pages
+ * @param {string} [path]
+ */
+function toldOfMany(lists, pages, path = "v1/events?state=running") {
+  const end = (/** @type {Response} */ response) => answer(response, 403, {});
+  return told(
+    (_, response) => answer(response, 403, {}),
+    (request, response) => ((request.url?.startsWith("/v1/events") ? pages : lists).shift() ?? end)(response),
+    path,
+  );
+}
+
+/** @param {number[]} offsets @param {number} head */
+const listed = (offsets, head) => (/** @type {Response} */ response) =>
+  answer(response, 200, { jobs: offsets.map((offset) => job(offset, { id: `job-${offset}` })), next: null, head: at(head) });
+/** @param {object[]} records @param {string | null} next @param {number} head */
+const paged = (records, next, head) => (/** @type {Response} */ response) => answer(response, 200, { records, next, head: at(head) });
+
+test("without a stream pages tell all that happened to many jobs, each from where the one before ended", async () => {
+  const { log, asked } = await toldOfMany(
+    [listed([5], 6)],
+    [
+      paged([record(7), record(8, "progress")], at(8), 20),
+      paged([], at(15), 20),
+      paged([{ ...record(17), event: "deleted", job: { id: "job-5", workspace: "default", position: at(17) } }], null, 20),
+      paged([record(21)], null, 21),
+    ],
+  );
+  assert.deepEqual(log, [`snapshot ${at(5)}`, `transition ${at(7)}`, `progress ${at(8)}`, `deleted ${at(17)}`, `transition ${at(21)}`, "end unauthorized"]);
+  const reads = asked.filter(({ headers }) => headers.accept === "application/json").slice(1, 5);
+  assert.deepEqual(reads.map(({ url }) => url), [6, 8, 15, 20].map((offset) => `/v1/events?state=running&after=${at(offset)}&limit=1000`));
+  assert.deepEqual(reads.map(({ headers }) => headers.prefer), [undefined, "wait=3", "wait=3", "wait=3"]);
+});
+
+test("a watch that begins at a position is told what followed it, without a stream too", async () => {
+  const { log, asked } = await toldOfMany([], [paged([record(3), record(4)], null, 4)], `v1/events?state=running&after=${at(2)}`);
+  assert.deepEqual(log.slice(0, 2), [`transition ${at(3)}`, `transition ${at(4)}`]);
+  const [first] = asked.filter(({ headers }) => headers.accept === "application/json");
+  assert.equal(first.url, `/v1/events?state=running&after=${at(2)}&limit=1000`);
+});
+
+test("a page that expired is a reset with the gateway's reason, and all is shown again", async () => {
+  const { log } = await toldOfMany(
+    [listed([5], 6), listed([5], 9)],
+    [(response) => answer(response, 410, { oldest: at(8), reason: "ahead" }), paged([record(10)], null, 10)],
+  );
+  assert.deepEqual(log.slice(0, 4), [`snapshot ${at(5)}`, "reset ahead", `snapshot ${at(5)}`, `transition ${at(10)}`]);
+});
+
+test("where pages are held up too the lists are compared, and the histories of the jobs on them", async () => {
+  const history = paged([{ ...record(7), job: { ...job(7), id: "job-8" } }, record(8)], null, 9);
+  const { log, asked } = await toldOfMany([listed([5], 6), listed([5, 8], 9), listed([], 9), history, listed([], 9)], []);
+  assert.deepEqual(log.slice(0, 3), [`snapshot ${at(5)}`, `transition ${at(7)}`, `transition ${at(8)}`]);
+  assert.equal(asked.filter(({ url, headers }) => url.startsWith("/v1/events") && headers.accept === "application/json").length, 1);
+});
+
+test("a page that fails for a moment is asked for again, and no list in its place", async () => {
+  const { log, asked } = await toldOfMany([listed([5], 6)], [
+    (response) => answer(response, 502, {}),
+    paged([record(7)], null, 7),
+  ]);
+  assert.deepEqual(log.slice(0, 2), [`snapshot ${at(5)}`, `transition ${at(7)}`]);
+  const kinds = asked.filter(({ headers }) => headers.accept === "application/json").map(({ url }) => url.split("?")[0]);
+  assert.deepEqual(kinds.slice(0, 3), ["/v1/jobs", "/v1/events", "/v1/events"]);
 });
 
 test("garbage in place of frames, or of a document, is borne like a broken connection", async () => {

@@ -2,9 +2,11 @@
 import puppeteer from "puppeteer-core";
 
 const [page_url, script, executablePath] = process.argv.slice(2);
-const browser = await puppeteer.launch({ browser: "firefox", executablePath, headless: true });
+const BOUND = 100_000; // ms that a loaded machine may need
+const browser = await puppeteer.launch({ browser: "firefox", executablePath, headless: true, timeout: BOUND });
 try {
   const page = await browser.newPage();
+  page.setDefaultTimeout(BOUND);
   page.on("console", (message) => console.log(message.text()));
   await page.goto(page_url);
   await page.addScriptTag({ type: "module", url: script });

@@ -213,6 +213,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if cycle:
             cycle.disconnected = True
+            cycle.waiting_for_100_continue = False  # else whoever begins to read the body would write after the end
             cycle.message_event.set()
         body = orjson.dumps(error.problem())
         headers = [*self.server_state.default_headers, (b"content-type", b"application/problem+json")]

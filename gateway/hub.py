@@ -123,7 +123,7 @@ class Hub:
         """Hand out a batch, beside what is being handed out; returns when more may come."""
         idle = not self._due
         self._take(page)
-        for record in page.records:
+        for record in page.records if self._waiting else ():
             for future in tuple(self._waiting.get(record.key, ())):
                 if not future.done():
                     future.set_result(None)
@@ -147,9 +147,10 @@ class Hub:
 
     def _take(self, page: RecordPage) -> None:
         before, taken = self.dispatched, self._taken
-        self._keep(page)
+        size = sum([len(record.document) for record in page.records])
+        self._keep(page, size)
         self.dispatched = page.scanned
-        self._taken += sum(len(record.document) for record in page.records)
+        self._taken += size
         for topic, records in self._sorted(page.records):
             for group in self._topics[topic].values():
                 due = bool(group.behind)
@@ -203,7 +204,7 @@ class Hub:
 
     def _sorted(self, records: Sequence[Record]) -> list[tuple[Filter, list[Record]]]:
         found: dict[Filter, list[Record]] = {}
-        for record in records:
+        for record in records if self._topics else ():
             for topic in (*self._by_job.get(record.key, ()), *self._wide):
                 if topic.matches(record):
                     found.setdefault(topic, []).append(record)
@@ -217,10 +218,9 @@ class Hub:
             newer.append(record)
         return reversed(newer)
 
-    def _keep(self, page: RecordPage) -> None:
-        for record in page.records:
-            self._ring.append(record)
-            self._ring_size += len(record.document)
+    def _keep(self, page: RecordPage, size: int) -> None:
+        self._ring.extend(page.records)
+        self._ring_size += size
         while self._ring and (len(self._ring) > RING_RECORDS or self._ring_size > RING_BYTES):
             gone = self._ring.popleft()
             self._ring_size -= len(gone.document)

@@ -90,6 +90,10 @@ class _Bell:
 
     def __init__(self, match: Filter) -> None:
         self.match, self.form = match, Form()
+        self.hang()
+
+    def hang(self) -> None:
+        """Be silent until there is something more."""
         self.rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def socket(self) -> None:
@@ -118,18 +122,26 @@ class _Bell:
 
 async def news(log: EventLog, hub: Hub, match: Filter, after: str | None, limit: int, patience: float) -> Happened:
     """As `happened`, but where that is nothing yet, what happens within so many seconds."""
-    page = await happened(log, hub.admission, match, after, limit)
-    if page.records or page.next is not None or patience <= 0:
-        return page
-    bell, over = _Bell(match), hub.change(NOBODY)
-    hub.add(bell)
+    until = time.monotonic() + patience
+    over = hub.change(NOBODY)  # before the first look, as is the bell before the second: so nothing falls between
+    bell: _Bell | None = None
     try:
-        if log.position(log.head) == page.head:  # looked at once the bell hangs, so that nothing falls between
-            await asyncio.wait([bell.rung, over], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            page = await happened(log, hub.admission, match, after, limit)
+            left = until - time.monotonic()
+            if page.records or page.next is not None or over.done() or left <= 0:
+                return page
+            after = page.head
+            if bell is None:
+                bell = _Bell(match)
+                hub.add(bell)
+            else:
+                await asyncio.wait([bell.rung, over], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                bell.hang()
     finally:
-        hub.remove(bell)
         over.cancel()
-    return await happened(log, hub.admission, match, page.head, limit)
+        if bell is not None:
+            hub.remove(bell)
 
 
 def page_offset(log: EventLog, after: str, floor: int) -> int:

@@ -64,11 +64,17 @@ def check_json(value: Json, field: str, depth: int = MAX_DEPTH) -> int:
             count = len(value)
             value = value.values()
         for child in value:
-            if not isinstance(child, str) and child is not None:
+            if isinstance(child, _CONTAINER):
                 count += check_json(child, field, depth - 1)
-    elif isinstance(value, _NUMBER) and not abs(value) <= MAX_INTEGER:  # this way round NaN is refused as well
-        raise InvalidReport(f"{field or 'the body'} holds a number beyond 2^53; say it as a string", field=field)
+            elif isinstance(child, _NUMBER) and not abs(child) <= MAX_INTEGER:  # this way round NaN is refused as well
+                raise _too_large(field)
+    elif isinstance(value, _NUMBER) and not abs(value) <= MAX_INTEGER:
+        raise _too_large(field)
     return count
+
+
+def _too_large(field: str) -> InvalidReport:
+    return InvalidReport(f"{field or 'the body'} holds a number beyond 2^53; say it as a string", field=field)
 
 
 def parse_id(value: Json, field: str = "id") -> str:

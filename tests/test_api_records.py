@@ -16,10 +16,11 @@ from gateway import past
 from gateway.errors import Compacted
 from gateway.eventlog.base import RecordPage
 from gateway.eventlog.retention import Retention
-from gateway.past import happened
+from gateway.past import happened, news
 from gateway.record import Filter
 from gateway.service import Gateway
 from tests.api import NDJSON, WAIT, Served, app_of, create, document, problem, report, served
+from tests.raw import connected
 
 PAGE = {"Accept": "application/json"}
 LINES = {"Accept": "application/x-ndjson"}
@@ -247,6 +248,21 @@ async def test_who_waits_when_the_gateway_ends_is_answered(client: httpx.AsyncCl
     assert document(again)["records"] == []
 
 
+@pytest.mark.parametrize("under", ["ours"])
+@pytest.mark.parametrize("address", ["/v1/jobs/a", "/v1/events?name=none"])
+async def test_nothing_waits_for_a_reader_who_has_left(at: Served, address: str) -> None:
+    standing = await create(at.client)
+    gateway = at.app.state.gateway
+    fields = f"Accept: application/json\r\nPrefer: wait=60\r\nIf-None-Match: {standing['position']}"
+    async with connected(at.port, f"GET {address} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n".encode()) as raw:
+        for there in (True, False):
+            async with asyncio.timeout(WAIT):
+                while bool(gateway.hub._waiting) is not there:
+                    await asyncio.sleep(0.005)
+            raw.writer.transport.abort()
+    assert not len(gateway.hub)
+
+
 # ---- what is taken away, and what comes while a page is read ----
 
 
@@ -331,3 +347,29 @@ async def test_what_comes_while_a_page_is_read_is_left_to_the_next(
     assert first.records[-1].position == known
     second = await happened(it.log, it.hub.admission, Filter(), first.head, 1000)
     assert [record.job.id for record in second.records] == ["x"]
+
+
+async def test_who_waits_is_not_sent_away_by_what_does_not_concern_the_filter(
+    gateway: tuple[Gateway, httpx.AsyncClient],
+) -> None:
+    it, client = gateway
+    log: Any = Interrupted(it.log, lambda: create(client, "x"), before=False)
+    waiting = asyncio.create_task(news(log, it.hub, Filter(names=frozenset({"wanted"})), it.log.position(1), 10, WAIT))
+    async with asyncio.timeout(WAIT):
+        while not len(it.hub) and not waiting.done():
+            await asyncio.sleep(0.005)
+    await create(client, "wanted")
+    assert [record.key[1] for record in (await asyncio.wait_for(waiting, WAIT)).records] == ["wanted"]
+
+
+async def test_who_is_about_to_wait_when_the_gateway_ends_is_answered(
+    gateway: tuple[Gateway, httpx.AsyncClient],
+) -> None:
+    it, _ = gateway
+
+    async def end() -> None:
+        it.drain()
+
+    log: Any = Interrupted(it.log, end, before=False)
+    looking = news(log, it.hub, Filter(names=frozenset({"none"})), it.log.position(1), 10, 10 * WAIT)
+    assert not (await asyncio.wait_for(looking, WAIT)).records

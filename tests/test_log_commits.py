@@ -41,6 +41,38 @@ async def test_a_large_group_is_written_whole_and_answered_in_order(book: Logboo
     ]
 
 
+async def test_a_large_group_lets_other_work_in_when_it_waits_for_the_disk(book: Logbook) -> None:
+    async def head_then() -> int:
+        await book.log.lull()
+        return book.log.head
+
+    await book.append(entry(create=True))
+    writing = asyncio.create_task(book.append(*(entry(f"j{number}", create=True) for number in range(100))))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(head_then())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    async with asyncio.timeout(BOUND):
+        assert await waiting == 1, "it is told before the commit is through"
+        await writing
+    assert book.log.head == 101
+
+
+async def test_a_small_group_keeps_nobody_waiting_and_neither_does_a_large_one_that_is_refused(book: Logbook) -> None:
+    small = asyncio.create_task(book.append(entry(create=True)))
+    await asyncio.sleep(0)
+    lull = asyncio.create_task(book.log.lull())
+    await asyncio.sleep(0)
+    assert lull.done()
+    assert not small.done()
+    refused = asyncio.create_task(book.append(*(entry(f"nobody{number}") for number in range(100))))
+    async with asyncio.timeout(BOUND):
+        await small
+        await asyncio.sleep(0)
+        await book.log.lull()
+        assert all(isinstance(answer, GatewayError) for answer in await refused)
+
+
 # Callers that go away
 
 

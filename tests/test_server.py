@@ -198,6 +198,15 @@ async def test_garbage_within_a_body_is_refused_and_its_app_set_free(peer: Peer)
     await until(lambda: not peer.server.server_state.tasks)
 
 
+async def test_garbage_instead_of_a_body_that_waits_to_be_asked_for_is_refused_without_an_error_in_the_log(
+    peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    status, _, _ = await peer.ask(head + b"zz\r\n")
+    assert status == 400
+    assert not caplog.records
+
+
 async def test_garbage_right_behind_a_request_for_a_stream_ends_it(peer: Peer) -> None:
     reader, _ = await peer.connect(GET_STREAM + b"\x00garbage\r\n\r\n")
     answer = await asyncio.wait_for(reader.read(), WAIT)

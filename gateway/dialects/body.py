@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -150,3 +150,23 @@ async def refuse_body(request: Request) -> None:
     body = (await request.body()).strip()
     if body and body.replace(b" ", b"") != b"{}":
         raise InvalidRequest("this takes no body; leave it out", field="")
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """What comes of the work, which ends when the reader leaves: nobody would be left to wait, and memory would be held
+    for it. Raises ClientDisconnect."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            leaving.result()
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -19,7 +19,7 @@ from gateway.dialects.body import OFF_LOOP, read_bounded, require_media_type
 from gateway.dialects.reading import NDJSON, NOSNIFF
 from gateway.dialects.requests import check_key, digest, workspace_of
 from gateway.errors import GatewayError, InvalidReport, TooLarge
-from gateway.eventlog.base import Entry, Key, Outcome
+from gateway.eventlog.base import Entry, EventLog, Key, Outcome
 from gateway.record import dumps
 from gateway.report import LINE_IDENTITY, parse_identified
 from gateway.service import Gateway
@@ -28,7 +28,7 @@ MAX_LINE: Final = 256 * 1024  # bytes; as much as a document may have
 MAX_LINES: Final = 100_000  # of one request; half a minute's work for a small disk
 BATCH_LINES: Final = 500  # of one transaction: longer ones keep other producers waiting
 BATCH_BYTES: Final = 4 * 1024 * 1024  # of one transaction, for the lines are held meanwhile
-SLICE_SECONDS: Final = 0.001  # of parsing before the loop gets a turn: whatever writes the lines before comes first
+SLICE_SECONDS: Final = 0.001  # of parsing before the loop gets a turn
 PIECE: Final = 64 * 1024  # bytes of answers that leave at once
 ROUTE: Final = "POST /events"
 
@@ -107,7 +107,7 @@ async def report_bulk(gateway: Gateway, request: Request) -> Response:
     writing: asyncio.Task[None] | None = None
     try:
         async for batch in _batches(request):
-            parsed = await _parse(batch, workspace)  # while the lines before are on their way to the disk
+            parsed = await _parse(gateway.log, batch, workspace)  # while the lines before are on their way to the disk
             if writing is not None:
                 await writing
             writing = asyncio.create_task(_write(gateway, parsed, answers))
@@ -153,19 +153,20 @@ async def _lines(request: Request) -> AsyncIterator[Iterator[bytes | None]]:
     yield lines.end()
 
 
-async def _parse(batch: Sequence[bytes | None], workspace: str) -> list[_Parsed]:
-    """The lines parsed, in the loop and in slices: a thread would only fight with the loop for the interpreter. It pays
-    for a long line alone, which can't be cut into slices."""
+async def _parse(log: EventLog, batch: Sequence[bytes | None], workspace: str) -> list[_Parsed]:
+    """The lines parsed, in the loop and in slices, while the disk is waited for: a thread would only fight with the
+    loop for the interpreter. It pays for a long line alone, which can't be cut into slices."""
     parsed: list[_Parsed] = []
-    until = time.perf_counter() + SLICE_SECONDS
+    until = 0.0
     for line in batch:
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            await log.lull()
+            until = time.perf_counter() + SLICE_SECONDS
         if line is not None and len(line) > OFF_LOOP:
             parsed.append(await asyncio.to_thread(_parse_line, line, workspace))
         else:
             parsed.append(_parse_line(line, workspace))
-        if time.perf_counter() > until:
-            await asyncio.sleep(0)
-            until = time.perf_counter() + SLICE_SECONDS
     return parsed
 
 

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.dialects.base import JSON
+from gateway.dialects.body import while_there
 from gateway.dialects.requests import (
     MAX_VALUES,
     checked,
@@ -74,7 +75,7 @@ async def read_job(gateway: Gateway, request: Request) -> Response:
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
         if none_match(request, etag(standing.job.position, omit)) and not standing.job.terminal:
-            standing = await gateway.wait(standing, float(seconds))
+            standing = await while_there(request, gateway.wait(standing, float(seconds)))
     return _answer(request, document_headers(gateway, standing, omit) | headers, standing.document, omit)
 
 
@@ -150,7 +151,8 @@ async def stream_events(gateway: Gateway, request: Request) -> Response:
     after = None if after in ("", EARLIEST) else after
     seconds = preferred_wait(request)
     patience = seconds if seconds and gateway.readiness() is None else 0
-    page = await news(gateway.log, gateway.hub, match, after, limit, patience)
+    looking = news(gateway.log, gateway.hub, match, after, limit, patience)
+    page = await (while_there(request, looking) if patience else looking)
     answer = _json({"records": _items(page.records, omit), "next": page.next, "head": page.head})
     if seconds is not None:
         answer.headers["Preference-Applied"] = f"wait={seconds}"

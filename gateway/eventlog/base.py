@@ -109,6 +109,10 @@ class EventLog(Protocol):
     def submit(self, entries: Sequence[Entry]) -> asyncio.Future[list[Outcome | GatewayError]]:
         """As `append`, for who waits in no task."""
 
+    async def lull(self) -> None:
+        """Wait for a moment in which work on the loop holds up no large transaction: none is under way, or the disk is
+        waited for."""
+
     def hot(self, workspace: str, job_id: str) -> Standing | None:
         """The job as it stands, if that is known without reading."""
 

@@ -32,10 +32,10 @@ class Known:
         found = hot.get(workspace, name)
         if found is None:
             return False
-        key = found.standing.job.key
-        self.jobs[key] = found
-        if key[1] != name:
-            self.names[workspace, name] = key
+        job_id = found.standing.job.id
+        self.jobs[workspace, job_id] = found
+        if job_id != name:
+            self.names[workspace, name] = workspace, job_id
         return True
 
     def add_read(self, found: HotJob) -> None:

@@ -65,7 +65,9 @@ class BatchConnection(sqlite3.Connection):
             return super().executemany(sql, parameters)
         try:
             for statement, rows in parameters:
-                if len(rows) == 1:
+                if statement == CALL:
+                    self.executemany(CALL, rows)
+                elif len(rows) == 1:
                     self.execute(statement, rows[0])
                 else:
                     super().executemany(statement, rows)

@@ -128,6 +128,10 @@ class SqliteLog:
         """See `base.EventLog.submit`."""
         return self._writer.submit(entries)
 
+    async def lull(self) -> None:
+        """See `base.EventLog.lull`."""
+        await self._writer.lull.wait()
+
     def hot(self, workspace: str, job_id: str) -> Standing | None:
         """The job as it stands, if it was written or read lately."""
         found = self._hot.get(workspace, job_id)

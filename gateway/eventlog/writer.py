@@ -26,7 +26,7 @@ from gateway.eventlog.hot import Extent, HotJobs
 from gateway.eventlog.known import Known, known_of
 from gateway.eventlog.queries import BY_IDENTITIES, BY_ROW
 from gateway.eventlog.reading import hot_job, whole
-from gateway.eventlog.schema import HEAD, TRANSACTION, call, one, settle, write_error
+from gateway.eventlog.schema import CALL, HEAD, TRANSACTION, call, one, settle, write_error
 from gateway.eventlog.statements import statements
 from gateway.job import stamp
 from gateway.record import from_json
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_ENTRIES = 500  # in one transaction; more would let the first of them wait for the last
 QUEUE_ENTRIES = 20_000  # that may wait; beyond it producers are told to come back (503)
+LARGE_ENTRIES = 64  # from which a transaction is long enough that others had better use its wait for the disk
 LINGER_TURNS = 2  # of the loop before a transaction begins, among many producers: of 64 39 meet in it, where 28 did
 SLICE_SECONDS = 0.005  # of working out a batch before the loop gets a turn: readers wait no longer
 
@@ -67,6 +68,8 @@ class Writer:
         self._chores: deque[tuple[Chore, Callable[[Any], object], asyncio.Future[Any]]] = deque()
         self._count = 0
         self._asleep: asyncio.Future[None] | None = None  # the task that writes, until there is something to do
+        self.lull = asyncio.Event()  # see `base.EventLog.lull`
+        self.lull.set()
         self._closing = False
         self._next_row = 1
         self.trouble: str | None = None  # why the last transaction failed, if it did
@@ -83,6 +86,8 @@ class Writer:
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, future))
         self._count += len(entries)
+        if len(entries) >= LARGE_ENTRIES:
+            self.lull.clear()
         self._wake()
         return future
 
@@ -131,6 +136,7 @@ class Writer:
                     await self._asleep
         finally:
             self._closing = True
+            self.lull.set()
             futures: list[asyncio.Future[Any]] = [waiting[-1] for waiting in self._waiting]
             for future in futures + [waiting[-1] for waiting in self._chores]:
                 settle(future, error=Unavailable("the log is closed; nothing was written", retry_after=5))
@@ -173,6 +179,7 @@ class Writer:
             refusal.__cause__ = error
             await self._recover()
         finally:
+            self.lull.set()
             for group, future in taken:
                 if answers is None:
                     settle(future, error=refusal)
@@ -191,7 +198,11 @@ class Writer:
         batch = Batch(self._extent, self._next_row, now, now_ms, known, keys)
         results = await self._work_out(batch, entries)
         if batch.records or batch.rows.keys:
-            await self._db.executemany(TRANSACTION, statements(batch, self._db.in_transaction))
+            steps = statements(batch, self._db.in_transaction)
+            if len(entries) >= LARGE_ENTRIES:
+                loop = asyncio.get_running_loop()
+                steps.insert(-1, (CALL, [lambda _: loop.call_soon_threadsafe(self.lull.set)]))
+            await self._db.executemany(TRANSACTION, steps)
             self._commit_seen(batch, now_ms)
         elif self._db.in_transaction:
             await self._roll_back()

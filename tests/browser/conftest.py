@@ -7,15 +7,19 @@ here is a `pytest_asyncio.fixture(loop_scope="session")`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from tests import api
+from tests.api import Served
 from tests.browser.between import Between
-from tests.browser.pages import BOUND, Contexts, Troubles, chromium, needed
+from tests.browser.pages import BOUND, Contexts, Serve, Troubles, chromium, needed
 from tests.processes import Server, serving
 
 HERE = Path(__file__).parent
@@ -65,6 +69,20 @@ async def context(contexts: Contexts) -> BrowserContext:
 async def page(context: BrowserContext) -> Page:
     """An empty page."""
     return await context.new_page()
+
+
+@pytest.fixture
+def served(contexts: Contexts) -> Serve:
+    """Serves a gateway in this process, as `tests.api.served`, and closes the pages before it ends: an answer that a
+    page tries to get just then would be missed on its console."""
+
+    @asynccontextmanager
+    async def serve(folder: Path, **settings: Any) -> AsyncIterator[Served]:
+        async with api.served(folder, **settings) as at:
+            yield at
+            await contexts.close()
+
+    return serve
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import playwright
 import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect
+
+from tests.api import Served
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ROOT / ".clients" / "node" / "node_modules"
@@ -32,6 +34,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 HERE = {"127.0.0.1", "localhost"}
+Serve = Callable[..., AbstractAsyncContextManager[Served]]  # as `tests.api.served`
 
 
 @cache

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from tests.api import create, report, served
+from tests.api import create, report
 from tests.browser.between import Between
-from tests.browser.pages import BOUND, Troubles, until
+from tests.browser.pages import BOUND, Serve, Troubles, until
 from tests.browser.watching import NO_STREAM, Watch, at_gateway, watch
 from tests.processes import Server
 
@@ -185,7 +185,7 @@ async def test_a_connection_that_falls_silent_is_given_up(
 
 
 async def test_ten_tabs_hold_one_connection_and_another_leads_when_the_leading_one_closes(
-    tmp_path: Path, context: BrowserContext
+    tmp_path: Path, context: BrowserContext, served: Serve
 ) -> None:
     async with served(tmp_path) as at:
         await create(at.client, "a")
@@ -214,7 +214,7 @@ async def test_ten_tabs_hold_one_connection_and_another_leads_when_the_leading_o
 
 
 async def test_tabs_with_the_same_list_share_its_stream_and_late_ones_see_all_of_it(
-    tmp_path: Path, context: BrowserContext
+    tmp_path: Path, context: BrowserContext, served: Serve
 ) -> None:
     async with served(tmp_path) as at:
         streams = at.app.state.gateway.streams
@@ -240,7 +240,7 @@ async def test_tabs_with_the_same_list_share_its_stream_and_late_ones_see_all_of
         await until(lambda: not streams, "nobody watches, and nothing is open")
 
 
-async def test_jobs_that_join_later_ride_on_the_same_stream(tmp_path: Path, page: Page) -> None:
+async def test_jobs_that_join_later_ride_on_the_same_stream(tmp_path: Path, page: Page, served: Serve) -> None:
     async with served(tmp_path) as at:
         streams = at.app.state.gateway.streams
         await at_gateway(page, str(at.client.base_url))

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from playwright.async_api import BrowserContext, Page, Route
 
-from tests.api import create, report, served
+from tests.api import create, report
 from tests.browser.between import Between
-from tests.browser.pages import Troubles, until
+from tests.browser.pages import Serve, Troubles, until
 from tests.browser.test_client import LOAD_FAILED
 from tests.browser.watching import Watch, at_gateway, watch
 
@@ -60,7 +60,7 @@ async def missed(watched: Watch) -> list[int]:
 
 @pytest.mark.parametrize("way", ["close", "navigate"])
 async def test_when_the_leading_tab_goes_another_takes_over_and_nothing_is_lost(
-    tmp_path: Path, context: BrowserContext, way: str
+    tmp_path: Path, context: BrowserContext, way: str, served: Serve
 ) -> None:
     async with served(tmp_path) as at:
         url = str(at.client.base_url)
@@ -84,7 +84,7 @@ async def test_when_the_leading_tab_goes_another_takes_over_and_nothing_is_lost(
 
 
 async def test_a_leading_tab_that_hangs_is_replaced_and_follows_when_it_is_back(
-    tmp_path: Path, context: BrowserContext
+    tmp_path: Path, context: BrowserContext, served: Serve
 ) -> None:
     async with served(tmp_path) as at:
         url = str(at.client.base_url)
@@ -115,7 +115,9 @@ async def test_a_leading_tab_that_hangs_is_replaced_and_follows_when_it_is_back(
             assert await missed(watched) == []
 
 
-async def test_tabs_that_come_and_go_at_random_miss_nothing(tmp_path: Path, context: BrowserContext) -> None:
+async def test_tabs_that_come_and_go_at_random_miss_nothing(
+    tmp_path: Path, context: BrowserContext, served: Serve
+) -> None:
     dice = random.Random(7)
     async with served(tmp_path) as at:
         url = str(at.client.base_url)
@@ -137,7 +139,7 @@ async def test_tabs_that_come_and_go_at_random_miss_nothing(tmp_path: Path, cont
 
 
 async def test_a_tab_that_comes_back_as_it_was_goes_on_where_it_stopped(
-    tmp_path: Path, context: BrowserContext
+    tmp_path: Path, context: BrowserContext, served: Serve
 ) -> None:
     async with served(tmp_path) as at:
         url = str(at.client.base_url)
@@ -156,7 +158,7 @@ async def test_a_tab_that_comes_back_as_it_was_goes_on_where_it_stopped(
         assert await missed(one) == []
 
 
-async def test_a_hidden_tab_that_asked_for_it_pauses_and_catches_up(tmp_path: Path, page: Page) -> None:
+async def test_a_hidden_tab_that_asked_for_it_pauses_and_catches_up(tmp_path: Path, page: Page, served: Serve) -> None:
     hide = """(state) => {
       Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
       document.dispatchEvent(new Event("visibilitychange"));
@@ -177,7 +179,9 @@ async def test_a_hidden_tab_that_asked_for_it_pauses_and_catches_up(tmp_path: Pa
         assert await missed(watched) == []
 
 
-async def test_without_locks_each_tab_has_one_connection_of_its_own(tmp_path: Path, context: BrowserContext) -> None:
+async def test_without_locks_each_tab_has_one_connection_of_its_own(
+    tmp_path: Path, context: BrowserContext, served: Serve
+) -> None:
     await context.add_init_script("delete Navigator.prototype.locks")
     async with served(tmp_path) as at:
         url = str(at.client.base_url)
@@ -193,7 +197,9 @@ async def test_without_locks_each_tab_has_one_connection_of_its_own(tmp_path: Pa
             await watched.until_log("end")
 
 
-async def test_watches_with_different_tokens_share_nothing(tmp_path: Path, context: BrowserContext) -> None:
+async def test_watches_with_different_tokens_share_nothing(
+    tmp_path: Path, context: BrowserContext, served: Serve
+) -> None:
     async with served(tmp_path) as at:
         await create(at.client, "a")
         page = await at_gateway(await context.new_page(), str(at.client.base_url))
@@ -210,7 +216,7 @@ async def test_watches_with_different_tokens_share_nothing(tmp_path: Path, conte
 
 
 async def test_many_lists_leave_connections_for_the_rest_of_the_page(
-    tmp_path: Path, page: Page, troubles: Troubles
+    tmp_path: Path, page: Page, troubles: Troubles, served: Serve
 ) -> None:
     async with served(tmp_path) as at:
         await at_gateway(page, str(at.client.base_url))
@@ -227,7 +233,9 @@ async def test_many_lists_leave_connections_for_the_rest_of_the_page(
         await until(lambda: not at.app.state.gateway.streams, "no stream is left")
 
 
-async def ordeal(tmp_path: Path, context: BrowserContext, between: Between, seed: int, turns: int) -> None:
+async def ordeal(
+    served: Serve, tmp_path: Path, context: BrowserContext, between: Between, seed: int, turns: int
+) -> None:
     """Tabs come, go and hang over a network that breaks, while each report makes a transition that all are owed."""
     dice = random.Random(seed)
     async with served(tmp_path) as at:
@@ -263,16 +271,16 @@ async def ordeal(tmp_path: Path, context: BrowserContext, between: Between, seed
 
 @pytest.mark.parametrize("seed", range(1))
 async def test_tabs_over_a_bad_network_miss_nothing(
-    tmp_path: Path, context: BrowserContext, between: Between, troubles: Troubles, seed: int
+    served: Serve, tmp_path: Path, context: BrowserContext, between: Between, troubles: Troubles, seed: int
 ) -> None:
     troubles.expect(*LOAD_FAILED)
-    await ordeal(tmp_path, context, between, seed, 12)
+    await ordeal(served, tmp_path, context, between, seed, 12)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 110))
 async def test_tabs_over_a_bad_network_miss_nothing_for_long(
-    tmp_path: Path, context: BrowserContext, between: Between, troubles: Troubles, seed: int
+    served: Serve, tmp_path: Path, context: BrowserContext, between: Between, troubles: Troubles, seed: int
 ) -> None:
     troubles.expect(*LOAD_FAILED)
-    await ordeal(tmp_path, context, between, seed, 50)
+    await ordeal(served, tmp_path, context, between, seed, 50)

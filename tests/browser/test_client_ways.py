@@ -10,9 +10,9 @@ import pytest
 from playwright.async_api import Page
 
 from gateway import frames
-from tests.api import create, report, served
+from tests.api import create, report
 from tests.browser.between import Between
-from tests.browser.pages import BOUND, Troubles, until
+from tests.browser.pages import BOUND, Serve, Troubles, until
 from tests.browser.test_client import BLOCKED_BY_ACCEPT, BUFFERING, LOAD_FAILED
 from tests.browser.watching import NO_STREAM, at_gateway, watch
 from tests.processes import Server, serving
@@ -46,7 +46,7 @@ async def test_the_iterator_gives_each_document_and_ends_with_the_job(
     }
 
 
-async def test_whoever_leaves_the_iterator_leaves_the_stream(tmp_path: Path, page: Page) -> None:
+async def test_whoever_leaves_the_iterator_leaves_the_stream(tmp_path: Path, page: Page, served: Serve) -> None:
     async with served(tmp_path) as at:
         await create(at.client, "a")
         await at_gateway(page, str(at.client.base_url))
@@ -114,7 +114,7 @@ async def test_a_refusal_ends_the_watch_with_its_reason(
 
 
 async def test_an_overloaded_gateway_is_left_alone_for_as_long_as_it_asks(
-    tmp_path: Path, page: Page, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, page: Page, monkeypatch: pytest.MonkeyPatch, served: Serve
 ) -> None:
     monkeypatch.setattr(frames, "BUSY_MS", (700, 700))
     async with served(tmp_path, max_streams=1) as at:
@@ -160,7 +160,7 @@ async def test_a_page_of_an_allowed_origin_follows_a_job_and_another_does_not(
             assert await watched.statuses() == []
 
 
-async def test_hundreds_of_jobs_ride_on_a_few_streams(tmp_path: Path, page: Page) -> None:
+async def test_hundreds_of_jobs_ride_on_a_few_streams(tmp_path: Path, page: Page, served: Serve) -> None:
     count = 450
     async with served(tmp_path) as at:
         lines = b"".join(b'{"job":"job-%03d","state":"running"}\n' % n for n in range(count))

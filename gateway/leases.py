@@ -34,7 +34,8 @@ class Leases:
     def renew(self, job: Job) -> None:
         """The job was heard of just now."""
         if job.lease is None or job.state in AT_REST:
-            self._deadlines.pop(job.key, None)
+            if self._deadlines:
+                self._deadlines.pop(job.key, None)
             return
         deadline = time.monotonic() + job.lease
         self._deadlines[job.key] = deadline, job.version

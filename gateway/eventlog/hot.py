@@ -56,15 +56,16 @@ class HotJobs:
 
     def put(self, hot: HotJob) -> None:
         """Keep a job as it stands now."""
-        key = hot.standing.job.key
+        standing = hot.standing
+        key = standing.job.key
         old = self._jobs.get(key)
         if old is None:
             self._aliases[key[0], alias_of(*key)] = key[1]  # dear: not to be made anew for each report
+            self._size += len(standing.document)
         else:
-            self._size -= len(old.standing.document)
+            self._size += len(standing.document) - len(old.standing.document)
             self._jobs.move_to_end(key)
         self._jobs[key] = hot
-        self._size += len(hot.standing.document)
         while len(self._jobs) > HOT_JOBS or (self._size > HOT_BYTES and len(self._jobs) > 1):
             self.forget(next(iter(self._jobs)))
 

@@ -101,7 +101,7 @@ class Relay:
         self._flows = asyncio.Event()
         self._flows.set()
         self._marker = b""
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
 
     @property
     def open(self) -> int:
@@ -110,7 +110,10 @@ class Relay:
 
     async def start(self) -> Relay:
         """Listen, on the same port after a `stop`."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_address=True)
+        # Not asyncio's server: whoever it is accepting while it is closed it forgets, and never closes.
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._take, self._listener)
         return self
 
     def release(self) -> None:
@@ -136,25 +139,36 @@ class Relay:
 
     async def stop(self) -> None:
         """Break all connections and refuse new ones."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         self.cut()
         if self._open:
             await asyncio.wait(self._open, timeout=BOUND)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _take(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # it has left already
         self.total += 1
+        task = asyncio.get_running_loop().create_task(self._accept(connection))
         self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        task.add_done_callback(lambda _: connection.close())
+
+    async def _accept(self, connection: socket.socket) -> None:
+        writer: asyncio.StreamWriter | None = None
         far: asyncio.StreamWriter | None = None
         try:
+            connection.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=connection)
             try:
                 back, far = await asyncio.open_connection(self._target.hostname, self._target.port)
             except OSError:  # a reset, as from a machine that has nobody there; Firefox gives up after an empty answer
                 reset = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
                 raise
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._there(reader, far))
@@ -162,7 +176,6 @@ class Relay:
         except* (OSError, asyncio.CancelledError):
             pass  # cut by a test or by an end: either way nobody is left to be told
         finally:
-            self._open.discard(task)
             for end in (writer, far):
                 if end is not None:
                     end.transport.abort()

@@ -24,7 +24,7 @@ GONE = r"410 \(Gone\)"
 TRACE = 'Traceback (most recent call last):\n  File "warp.py", line 132, in warp\n    raise SingularMatrix(crs)\n'
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\'"&amp;\u202egnp.exe\u202c'
 SCHEMES = ("light", "dark")
-LIVE = ("duration", "runningSeconds", "retry_after", "nextPoll")
+LIVE = ("duration", "runningDuration", "runningSeconds", "retry_after", "nextPoll")
 
 
 async def opened(page: Page, gateway: Server, job: str = "a", workspace: str = "default") -> Locator:
@@ -236,11 +236,7 @@ async def shell(line: str) -> bytes:
 
 def stable(value: dict[str, Any]) -> dict[str, Any]:
     """An answer without what depends on now."""
-    return {
-        name: part
-        for name, part in value.items()
-        if name not in ("duration", "runningSeconds", "retry_after", "nextPoll")
-    }
+    return {name: part for name, part in value.items() if name not in LIVE}
 
 
 async def test_lines_to_copy_are_copied_and_work(

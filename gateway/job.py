@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from gateway.errors import IllegalTransition, InvalidReport, JobFinished
-from gateway.merge import equal, merge_named, merge_patch, said_or
-from gateway.report import MISSING, Identity, Maybe, Report, State
+from gateway.merge import differs, equal, merge_named, merge_patch, said_or
+from gateway.report import MISSING, Identity, Maybe, Report, State, said_whole
 from gateway.values import MAX_LABELS, MAX_STEPS, Json
 
 _END = (State.CANCELLED, State.FAILED, State.SUCCEEDED, State.UNKNOWN)
@@ -111,7 +111,6 @@ Change = Report | Wish | Stall | Delete
 
 _PLACES: Final = {name: place for place, name in enumerate(Job._fields)}
 _OWN: Final = _PLACES["updated"]  # from here on stands what every record changes
-_SAID_WHOLE: Final = ("step", "message", "error", "lease", "links", "result")
 
 
 def evolve(job: Job, changes: Mapping[str, Any]) -> Job:
@@ -172,8 +171,7 @@ def apply(job: Job, report: Report, now: str, position: str | None = None) -> Jo
         changes["finished"] = _moment(report, now, job.started or job.created)
     if job.stalled:
         changes["stalled"] = False
-    changes = {name: value for name, value in changes.items() if not equal(getattr(base, name), value)}
-    return _recorded(base, changes, report, now, position) if changes else job
+    return _recorded(base, changes, report, now, position) if differs(base, changes) else job
 
 
 def wish(job: Job, kind: str, now: str) -> Job:
@@ -247,10 +245,10 @@ def _after_the_end(job: Job, report: Report, now: str) -> Job:
 
 
 def _changes(job: Job, report: Report, state: Maybe[State], now: str) -> dict[str, Any]:
-    changes: dict[str, Any] = {name: value for name in _SAID_WHOLE if (value := getattr(report, name)) is not MISSING}
-    progress = job.progress
-    if report.progress is not MISSING and report.progress is not None and report.progress >= (progress or 0.0):
-        changes["progress"] = progress = report.progress
+    changes = said_whole(report)
+    progress, said = job.progress, report.progress
+    if said is not MISSING and said is not None and said >= (progress or 0.0):
+        changes["progress"] = progress = said
     if state is State.SUCCEEDED:
         changes |= {"error": None, "progress": None if progress is None else 100.0}
     if report.details is not MISSING:

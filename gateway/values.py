@@ -64,6 +64,8 @@ def check_json(value: Json, field: str, depth: int = MAX_DEPTH) -> int:
             count = len(value)
             value = value.values()
         for child in value:
+            if type(child) is str:  # as most are
+                continue
             if isinstance(child, _CONTAINER):
                 count += check_json(child, field, depth - 1)
             elif isinstance(child, _NUMBER) and not abs(child) <= MAX_INTEGER:  # this way round NaN is refused as well

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.eventlog import hot
-from gateway.eventlog.base import RecordPage, Standing, Unresumable
+from gateway.eventlog.base import RecordPage, Unresumable
 from gateway.eventlog.hot import Extent, Feed, HotJob, HotJobs
 from gateway.record import Position, Record, alias_of, document
 from tests.jobs import new
@@ -18,7 +18,11 @@ UUID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 def standing(job_id: str, row: int = 1, message: str = "", workspace: str = "w") -> HotJob:
     """A job as it stands."""
     job = new(id=job_id, message=message, workspace=workspace)
-    return HotJob(Standing(job, document(job), row, row), row)
+    return HotJob(job, document(job), row, row, row=row)
+
+
+def put(jobs: HotJobs, found: HotJob) -> None:
+    jobs.put({found.job.key: found})
 
 
 def kept(jobs: HotJobs, *ids: str) -> list[str]:
@@ -28,8 +32,8 @@ def kept(jobs: HotJobs, *ids: str) -> list[str]:
 def test_a_job_is_found_by_id_and_by_alias_in_its_own_workspace() -> None:
     jobs = HotJobs()
     one, two = standing("a"), standing(UUID, 2)
-    jobs.put(one)
-    jobs.put(two)
+    put(jobs, one)
+    put(jobs, two)
     assert jobs.get("w", "a") is one
     assert jobs.get("w", alias_of("w", "a")) is one
     assert jobs.get("w", UUID) is two
@@ -39,16 +43,16 @@ def test_a_job_is_found_by_id_and_by_alias_in_its_own_workspace() -> None:
 
 def test_what_is_put_again_takes_the_place_of_what_was() -> None:
     jobs = HotJobs()
-    jobs.put(standing("a", message="before"))
+    put(jobs, standing("a", message="before"))
     after = standing("a", message="after")
-    jobs.put(after)
+    put(jobs, after)
     assert jobs.get("w", "a") is jobs.get("w", alias_of("w", "a")) is after
 
 
 def test_what_is_forgotten_is_found_by_no_name() -> None:
     jobs = HotJobs()
     for job_id in ("a", "b"):
-        jobs.put(standing(job_id))
+        put(jobs, standing(job_id))
     jobs.forget(("w", "a"))
     jobs.forget(("w", "never was"))
     assert kept(jobs, "a", alias_of("w", "a"), "b") == ["b"]
@@ -57,19 +61,19 @@ def test_what_is_forgotten_is_found_by_no_name() -> None:
 
 
 def test_nothing_of_what_is_gone_takes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hot, "HOT_BYTES", 2 * len(standing("a").standing.document))
+    monkeypatch.setattr(hot, "HOT_BYTES", 2 * len(standing("a").document))
     jobs = HotJobs()
     for _ in range(3):
-        jobs.put(standing("a"))
-        jobs.put(standing("b"))
+        put(jobs, standing("a"))
+        put(jobs, standing("b"))
         assert kept(jobs, "a", "b") == ["a", "b"]
         jobs.clear()
     for job_id in ("a", "b", "c"):
-        jobs.put(standing(job_id))
+        put(jobs, standing(job_id))
         jobs.forget(("w", job_id))
     assert not jobs._aliases
     for job_id in ("d", "e"):
-        jobs.put(standing(job_id))
+        put(jobs, standing(job_id))
     assert kept(jobs, "d", "e") == ["d", "e"]
 
 
@@ -77,29 +81,29 @@ def test_the_least_recently_used_job_makes_room(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(hot, "HOT_JOBS", 2)
     jobs = HotJobs()
     for job_id in ("a", "b"):
-        jobs.put(standing(job_id))
+        put(jobs, standing(job_id))
     assert jobs.get("w", "a") is not None
-    jobs.put(standing("c"))
+    put(jobs, standing("c"))
     assert kept(jobs, "a", "b", alias_of("w", "b"), "c") == ["a", "c"]
-    jobs.put(standing("a", message="again"))
-    jobs.put(standing("d"))
+    put(jobs, standing("a", message="again"))
+    put(jobs, standing("d"))
     assert kept(jobs, "a", "c", "d") == ["a", "d"]
 
 
 def test_documents_are_kept_within_bytes_and_the_newest_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(standing("a", message="m" * 1000).standing.document)
+    size = len(standing("a", message="m" * 1000).document)
     monkeypatch.setattr(hot, "HOT_BYTES", 2 * size)
     jobs = HotJobs()
     for job_id in ("a", "b", "c"):
-        jobs.put(standing(job_id, message="m" * 1000))
+        put(jobs, standing(job_id, message="m" * 1000))
     assert kept(jobs, "a", "b", "c") == ["b", "c"]
-    jobs.put(standing("c", message="m" * 1000))
+    put(jobs, standing("c", message="m" * 1000))
     assert kept(jobs, "b", "c") == ["b", "c"]
-    jobs.put(standing("d", message="m" * 3000))
+    put(jobs, standing("d", message="m" * 3000))
     assert kept(jobs, "b", "c", "d") == ["d"]
-    jobs.put(standing("e"))
+    put(jobs, standing("e"))
     jobs.forget(("w", "d"))
-    jobs.put(standing("f", message="m" * 1000))
+    put(jobs, standing("f", message="m" * 1000))
     assert kept(jobs, "d", "e", "f") == ["e", "f"]
 
 
@@ -160,7 +164,7 @@ def test_what_was_read_is_kept_unless_it_may_be_old_by_now() -> None:
     read, written = standing("a", message="read"), standing("a", message="written")
     jobs.put_read(read, losses)
     assert jobs.get("w", "a") is read
-    jobs.put(written)
+    put(jobs, written)
     jobs.put_read(read, losses)
     assert jobs.get("w", "a") is written
     jobs.forget(("w", "a"))
@@ -178,8 +182,8 @@ def test_what_made_room_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hot, "HOT_JOBS", 1)
     jobs = HotJobs()
     losses = jobs.losses
-    jobs.put(standing("a", message="written"))
-    jobs.put(standing("b"))
+    put(jobs, standing("a", message="written"))
+    put(jobs, standing("b"))
     jobs.put_read(standing("a", message="read before that"), losses)
     assert kept(jobs, "a", "b") == ["b"]
 

@@ -81,7 +81,7 @@ async def test_a_job_that_cannot_be_read_harms_none_of_those_asked_for_with_it(
 
     def unreadable(db: sqlite3.Connection, row: Sequence[Any]) -> Any:
         found = read(db, row)
-        if found.standing.job.id == "j7":
+        if found.job.id == "j7":
             raise sqlite3.DatabaseError("database disk image is malformed")
         return found
 

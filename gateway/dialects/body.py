@@ -129,9 +129,10 @@ def read_bounded(body: bytes) -> Json:
     if len(body) > MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
         raise TooLarge(f"more than {MAX_CONTAINERS} objects and lists at once; report them in parts")
     data, members = read_counted(body)
-    # orjson keeps the last of two members of one name, in silence. Each member has `":` after its name, unless space
-    # stands between the two; so where these are as many as the members, none was lost, and the slow reader isn't asked.
-    if _SPACED.search(body) or body.count(b'":') != members:
+    # orjson keeps the last of two members of one name, in silence. Each member has a colon after its name, so where
+    # these are as many as the members, none was lost. Texts may hold more of them; but each member has `":` unless
+    # space stands between the two, and only where these are more as well, the slow reader is asked.
+    if body.count(b":") != members and (_SPACED.search(body) or body.count(b'":') != members):
         json.loads(body, object_pairs_hook=_unique)
     return data
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.job import Change, Job
@@ -26,7 +26,8 @@ class Key:
     digest: bytes
 
 
-class Entry(NamedTuple):
+@dataclass(slots=True)
+class Entry:
     """What is to be appended: changes of one job, all or none of them.
 
     `identity` says with what a job that is not known is created; without it the job must be known. With `fresh` the
@@ -45,10 +46,13 @@ class Entry(NamedTuple):
     expect: str | None = None
 
 
-class Standing(NamedTuple):
+@dataclass(slots=True)
+class Standing:
     """A job as it stands: its document, and where its records lie in the log (`first`, `last`, offsets).
 
     Records of the job at or before offset `floor` may have been compacted. `deleted` says that `last` is a tombstone.
+    A value that nobody changes; not frozen, as is an entry or an outcome, since one is made for each record, and a
+    frozen one takes four times as long to make.
     """
 
     job: Job
@@ -59,7 +63,8 @@ class Standing(NamedTuple):
     deleted: bool = False
 
 
-class Outcome(NamedTuple):
+@dataclass(slots=True)
+class Outcome:
     """What an entry led to: the job after it, whether a record was made, whether this is an answer given before."""
 
     standing: Standing

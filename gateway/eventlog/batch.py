@@ -20,7 +20,7 @@ from gateway.errors import (
     KeyReused,
     PreconditionFailed,
 )
-from gateway.eventlog.base import Entry, Key, Outcome, Standing
+from gateway.eventlog.base import Entry, Key, Outcome
 from gateway.eventlog.codec import CODEC, MAX_CHAIN, SMALL, fold
 from gateway.eventlog.hot import Chain, Extent, HotJob
 from gateway.eventlog.known import JobKey, Known
@@ -86,7 +86,7 @@ class Batch:
         hot = self.known.find(entry.workspace, entry.id)
         if entry.key is not None:
             return self._add_keyed(entry, entry.key, hot)
-        if hot is not None and hot.standing.deleted:
+        if hot is not None and hot.deleted:
             raise JobDeleted
         return self._change(entry, hot)
 
@@ -97,7 +97,7 @@ class Batch:
             if known.digest != key.digest:
                 raise KeyReused(field="Idempotency-Key")
             return Replay(known.row, known.offset, known.status == 201)
-        if hot is not None and hot.standing.deleted:
+        if hot is not None and hot.deleted:
             raise JobDeleted
         outcome = self._change(entry, hot)
         standing = outcome.standing
@@ -112,27 +112,28 @@ class Batch:
         if entry.key is not None and entry.key.scope == "workspace":
             return entry.workspace
         hot = self.known.find(entry.workspace, entry.id)
-        return f"{entry.workspace}/{hot.standing.job.id if hot else entry.id}"
+        return f"{entry.workspace}/{hot.job.id if hot else entry.id}"
 
     def _change(self, entry: Entry, hot: HotJob | None) -> Outcome:
         if hot is None:
             return self._create(entry)
-        standing = hot.standing
         if entry.fresh:
             if entry.digest is None or entry.digest != hot.digest:
                 raise JobExists(
                     f"job {entry.id!r} exists with other content; report to it, or take another id", field="id"
                 )
-            return Outcome(standing, made=False)
-        if entry.expect is not None and entry.expect != standing.job.position:
-            raise PreconditionFailed(f"the job stands at {standing.job.position}", position=standing.job.position)
-        before = standing.job
+            return Outcome(hot, made=False)
+        before = hot.job
+        if entry.expect is not None and entry.expect != before.position:
+            raise PreconditionFailed(f"the job stands at {before.position}", position=before.position)
         if len(entry.changes) == 1:  # as almost always
             (change,) = entry.changes
             after = _changed(before, change, self._now, f"{self._epoch}-{self.head + 1}")
-            if after is not before:
-                hot = self._record(entry, hot, _event(change, before, after), before, after, document(after))
-            return Outcome(hot.standing, after is not before)
+            if after is before:
+                return Outcome(hot, False)
+            return Outcome(
+                self._record(entry, hot, _event(change, before, after), before, after, document(after)), True
+            )
         steps: list[tuple[str, Job, Job, bytes]] = []
         for change in entry.changes:
             after = _changed(before, change, self._now, f"{self._epoch}-{self.head + len(steps) + 1}")
@@ -141,7 +142,7 @@ class Batch:
                 before = after
         for event, before, after, data in steps:
             hot = self._record(entry, hot, event, before, after, data)
-        return Outcome(hot.standing, bool(steps))
+        return Outcome(hot, bool(steps))
 
     def _create(self, entry: Entry) -> Outcome:
         if entry.identity is None:
@@ -157,31 +158,31 @@ class Batch:
         data = document(job)
         if others:
             raise InvalidReport("a job is created by one report", field="")
-        standing = Standing(job, data, offset, offset)
-        hot = HotJob(standing, row, None, entry.digest)
+        hot = HotJob(job, data, offset, offset, row=row, digest=entry.digest)
         self.next_row += 1
         self.rows.jobs.append(
             (row, job.workspace, job.id, job.name, job.process, job.state, offset, offset, entry.digest)
         )
         self.rows.identities += [(job.workspace, name, row) for name in {job.id, alias}]
         self.known.names[job.workspace, alias] = job.key
-        return Outcome(self._record(entry, hot, TRANSITION, None, job, data).standing, made=True)
+        return Outcome(self._record(entry, hot, TRANSITION, None, job, data), made=True)
 
     def _record(self, entry: Entry, hot: HotJob, event: str, before: Job | None, after: Job, data: bytes) -> HotJob:
         self.head = offset = self.head + 1
-        relabelled = before is not None and before.labels != after.labels
-        was = before.labels if before is not None and relabelled else None
-        base, body, chain = _body(hot, before if event != DELETED else None, after, data, offset)
-        was_json = None if was is None else orjson.dumps(was)
-        self.rows.records.append((offset, hot.row, event, entry.by, self._now_ms, base, CODEC, was_json, body))
         key = after.workspace, after.id
-        standing = Standing(after, data, hot.standing.first, offset, hot.standing.floor, event == DELETED)
-        new = HotJob(standing, hot.row, chain, hot.digest)
+        base, body, chain, was, row = None, data, None, None, hot.row
+        if len(data) > SMALL:
+            base, body, chain = _folded(hot, before if event != DELETED else None, after, data, offset)
+        new = HotJob(after, data, hot.first, offset, hot.floor, event == DELETED, row, chain, hot.digest)
         self.touched[key] = self.known.jobs[key] = new
-        if relabelled or (before is None and after.labels):
+        labels = None if before is None else before.labels
+        if labels is not after.labels and (labels or {}) != (after.labels or {}):
+            was = labels
             self.relabelled[key] = new
         if before is None or event != PROGRESS or before.lease != after.lease:
             self.moved.add(key)
+        was_json = None if was is None else orjson.dumps(was)
+        self.rows.records.append((offset, row, event, entry.by, self._now_ms, base, CODEC, was_json, body))
         self.records.append(Record(offset, after.position, event, entry.by, key, data, was=was, job=after))
         return new
 
@@ -206,11 +207,9 @@ def _event(change: Change, before: Job, after: Job) -> str:
     return TRANSITION if before.state is not after.state else PROGRESS
 
 
-def _body(
+def _folded(
     hot: HotJob, before: Job | None, after: Job, data: bytes, offset: int
 ) -> tuple[int | None, bytes, Chain | None]:
-    if len(data) <= SMALL:
-        return None, data, None
     chain = hot.chain
     if before is not None and chain is not None and chain.changes < MAX_CHAIN:
         change = fold(as_json(before), as_json(after))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.eventlog.base import RecordPage, Standing, Unresumable
@@ -25,11 +27,14 @@ class Chain(NamedTuple):
     size: int = 0
 
 
-class HotJob(NamedTuple):
-    """A job as it stands, its row in the database, its chain where that is known, the digest of its create body."""
+@dataclass(slots=True, eq=False)
+class HotJob(Standing):
+    """A job as it stands, its row in the database, its chain where that is known, the digest of its create body.
 
-    standing: Standing
-    row: int
+    Two are equal where they stand alike.
+    """
+
+    row: int = 0
     chain: Chain | None = None
     digest: bytes | None = None
 
@@ -54,26 +59,27 @@ class HotJobs:
             self._jobs.move_to_end(key)
         return found
 
-    def put(self, hot: HotJob) -> None:
-        """Keep a job as it stands now."""
-        standing = hot.standing
-        key = standing.job.key
-        old = self._jobs.get(key)
-        if old is None:
-            self._aliases[key[0], alias_of(*key)] = key[1]  # dear: not to be made anew for each report
-            self._size += len(standing.document)
-        else:
-            self._size += len(standing.document) - len(old.standing.document)
-            self._jobs.move_to_end(key)
-        self._jobs[key] = hot
-        while len(self._jobs) > HOT_JOBS or (self._size > HOT_BYTES and len(self._jobs) > 1):
-            self.forget(next(iter(self._jobs)))
+    def put(self, found: Mapping[tuple[str, str], HotJob]) -> None:
+        """Keep jobs, by their keys, as they stand now."""
+        jobs = self._jobs
+        for key, hot in found.items():
+            old = jobs.get(key)
+            self._size += len(hot.document)
+            if old is None:
+                self._aliases[key[0], alias_of(*key)] = key[1]  # dear: not to be made anew for each report
+            else:
+                self._size -= len(old.document)
+                jobs.move_to_end(key)
+            jobs[key] = hot
+        while len(jobs) > HOT_JOBS or (self._size > HOT_BYTES and len(jobs) > 1):
+            self.forget(next(iter(jobs)))
 
     def put_read(self, hot: HotJob, losses: int) -> None:
         """Keep a job that was read from the file since `losses` was that number, unless that may be old by now: what a
         commit has put here meanwhile is newer, and what was given up meanwhile may have been newer."""
-        if self.losses == losses and hot.standing.job.key not in self._jobs:
-            self.put(hot)
+        key = hot.job.key
+        if self.losses == losses and key not in self._jobs:
+            self.put({key: hot})
 
     def forget(self, key: tuple[str, str]) -> None:
         """Keep it no longer."""
@@ -90,7 +96,7 @@ class HotJobs:
     def _drop(self, key: tuple[str, str]) -> None:
         old = self._jobs.pop(key, None)
         if old is not None:
-            self._size -= len(old.standing.document)
+            self._size -= len(old.document)
             self._aliases.pop((key[0], alias_of(*key)), None)
 
 

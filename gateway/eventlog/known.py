@@ -32,7 +32,7 @@ class Known:
         found = hot.get(workspace, name)
         if found is None:
             return False
-        job_id = found.standing.job.id
+        job_id = found.job.id
         self.jobs[workspace, job_id] = found
         if job_id != name:
             self.names[workspace, name] = workspace, job_id
@@ -40,7 +40,7 @@ class Known:
 
     def add_read(self, found: HotJob) -> None:
         """Add a job that was read from the file, unless it is here."""
-        key = found.standing.job.key
+        key = found.job.key
         self.jobs.setdefault(key, found)
         self.names[key[0], alias_of(*key)] = key
 

@@ -229,8 +229,8 @@ def _listed(db: sqlite3.Connection, match: Filter, before: int, limit: int) -> l
             found += db.execute(sql, parameters)
     found.sort(key=lambda row: row[3], reverse=True)
     if not match.jobs:
-        return [hot_job(db, row).standing for row in found[:limit]]
-    standings = (hot_job(db, row).standing for row in found)
+        return [hot_job(db, row) for row in found[:limit]]
+    standings = (hot_job(db, row) for row in found)
     return list(islice((standing for standing in standings if match.matches_job(standing.job)), limit))
 
 
@@ -239,10 +239,9 @@ def hot_job(db: sqlite3.Connection, row: Row) -> HotJob:
     job, last, base = row[0], row[4], row[7]
     bodies = _bodies(db, job, last, base, row[8])
     document = unfold(bodies)
-    standing = Standing(_job(document), document, row[3], last, row[5], bool(row[6]))
     # Known from here on, so that a large job which is seldom heard of is not written whole each time.
     chain = Chain(last if base is None else base, len(bodies) - 1, sum(map(len, bodies[1:])))
-    return HotJob(standing, job, chain, row[10])
+    return HotJob(_job(document), document, row[3], last, row[5], bool(row[6]), job, chain, row[10])
 
 
 def whole(db: sqlite3.Connection, job: int, offset: int, base: int | None, body: bytes) -> bytes:

@@ -134,8 +134,7 @@ class SqliteLog:
 
     def hot(self, workspace: str, job_id: str) -> Standing | None:
         """The job as it stands, if it was written or read lately."""
-        found = self._hot.get(workspace, job_id)
-        return None if found is None else found.standing
+        return self._hot.get(workspace, job_id)
 
     def glance(self, workspace: str, job_id: str) -> Standing | None:
         """See `base.EventLog.glance`."""
@@ -145,26 +144,26 @@ class SqliteLog:
             if found is None:
                 return None
             self._hot.put_read(found, self._hot.losses)
-        return found.standing
+        return found
 
     async def standing(self, workspace: str, job_id: str) -> tuple[Standing, int] | None:
         """The job as it stands, and the head of that read."""
         found = self._hot.get(workspace, job_id)
         if found is not None:
-            return found.standing, self._extent.head
+            return found, self._extent.head
         losses = self._hot.losses
         with reading_errors():
             read = await self._reading.standing(workspace, job_id)
         if read is None:
             return None
         self._hot.put_read(read[0], losses)
-        return read[0].standing, read[1]
+        return read
 
     async def floor_of(self, key: tuple[str, str]) -> int | None:
         """See `base.EventLog.floor_of`."""
         with reading_errors():
             read = await self._reading.standing(*key)
-        return None if read is None else read[0].standing.floor
+        return None if read is None else read[0].floor
 
     async def read(self, after: int, until: int, match: Filter, limit: int) -> RecordPage:
         """See `base.EventLog.read`."""

@@ -41,16 +41,16 @@ def statements(batch: Batch, begun: bool) -> list[Statement]:
     moved, kept = [], []
     for key, hot in batch.touched.items():
         if key not in batch.moved:
-            kept.append((hot.standing.last, hot.row))
+            kept.append((hot.last, hot.row))
             continue
-        job = hot.standing.job
+        job = hot.job
         # When the log learned of the end: a job that ended long ago, and is reported only now, is kept as long.
         finished = milliseconds(job.updated) if job.terminal else None
-        moved.append((job.state, hot.standing.last, finished, job.lease, int(hot.standing.deleted), hot.row))
+        moved.append((job.state, hot.last, finished, job.lease, int(hot.deleted), hot.row))
     labels = [
-        (key, value, hot.standing.first, hot.row)
+        (key, value, hot.first, hot.row)
         for hot in batch.relabelled.values()
-        for key, value in (hot.standing.job.labels or {}).items()
+        for key, value in (hot.job.labels or {}).items()
     ]
     pairs: Iterable[Statement] = (
         (_INSERT_JOB, rows.jobs),

@@ -230,8 +230,7 @@ class Writer:
     def _commit_seen(self, batch: Batch, now_ms: int) -> None:
         self.trouble = None
         self._next_row = batch.next_row
-        for hot in batch.touched.values():
-            self._hot.put(hot)
+        self._hot.put(batch.touched)
         if batch.records:
             self._extent.head, self._extent.now = batch.head, now_ms
             self._published(RecordPage(batch.records, batch.head))
@@ -288,7 +287,7 @@ class Writer:
 def replayed(db: sqlite3.Connection, replay: Replay) -> Answer:
     """The answer that was given before; where its record was compacted, the job as it stands."""
     for row in db.execute(BY_ROW, (replay.row,)).fetchall():
-        standing = hot_job(db, row).standing
+        standing: Standing = hot_job(db, row)
         if standing.deleted:
             return JobDeleted()
         for base, body in db.execute(_RECORD, (replay.row, replay.offset)).fetchall():

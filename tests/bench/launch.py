@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,7 +52,7 @@ class Unstored:
             for change in entry.changes:
                 if isinstance(change, Report):
                     job = apply(job, change, stamp(datetime.now(UTC)))
-            outcomes.append(Outcome(standing._replace(job=job), made=True))
+            outcomes.append(Outcome(replace(standing, job=job), made=True))
         answered: asyncio.Future[list[Outcome | GatewayError]] = asyncio.get_running_loop().create_future()
         answered.set_result(outcomes)
         return answered

@@ -119,7 +119,9 @@ class CatchingUp:
     async def _read_on(self) -> None:
         asked = self.cursor < self._asked_until
         page = None if asked else self._hub.recent(self.cursor, self.match, PAGE_RECORDS)
+        encode = frames.of_record
         if page is None:
+            encode = frames.of_read
             until = min(self._hub.dispatched, self._asked_until) if asked else self._hub.dispatched
             page = await self._read(until)
             # Looked at after the read: what was taken away before it is under the floor by now.
@@ -129,7 +131,8 @@ class CatchingUp:
         records = list(page.records)
         if not asked and self._wanted.min_interval != 0:
             records = conflated(records)
-        await self._write_all(frames.of_record(record, self.form) for record in records)
+        form = self.form
+        await self._write_all(encode(record, form) for record in records)
         self.cursor = page.scanned
         if not asked:
             self._due = time.monotonic() + (self._wanted.min_interval or 0)

@@ -48,7 +48,7 @@ def frame(form: Form, event: str, position: str | None, data: bytes) -> bytes:
         return orjson.dumps({name: value for name, value in fields.items() if value is not None}) + b"\n"
     if position is None:
         return b"event: %s\ndata: %s\n\n" % (event.encode(), data)
-    return b"event: %s\ndata: %s\nid: %s\n\n" % (event.encode(), data, position.encode())
+    return b"".join((b"event: ", event.encode(), b"\ndata: ", data, b"\nid: ", position.encode(), b"\n\n"))
 
 
 def retry(form: Form, between: tuple[int, int] = RETRY_MS) -> bytes:
@@ -67,10 +67,15 @@ def of_record(record: Record, form: Form) -> bytes:
     """A record's frame: `transition`, `progress` or `deleted`."""
     found = record.frames.get(form)
     if found is None:
-        found = frame(form, record.event, record.position, data_of(record, form.omit))
+        found = of_read(record, form)
         if len(record.frames) < MAX_KEPT:
             record.frames[form] = found
     return found
+
+
+def of_read(record: Record, form: Form) -> bytes:
+    """The same for a record that was read for one reader: nobody else will ask for it."""
+    return frame(form, record.event, record.position, data_of(record, form.omit))
 
 
 def data_of(record: Record, omit: frozenset[str]) -> bytes:

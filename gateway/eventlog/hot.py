@@ -111,6 +111,8 @@ class Extent:
 
     def position(self, offset: int) -> str:
         """The position of an offset, with the epoch in which it was written."""
+        if offset >= self._firsts[-1]:
+            return f"{self._names[-1]}-{offset}"
         return f"{self._names[max(bisect_right(self._firsts, offset) - 1, 0)]}-{offset}"
 
     def offset(self, position: Position) -> int:

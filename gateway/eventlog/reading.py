@@ -165,7 +165,7 @@ class Reading:
     def _matching(self, db: sqlite3.Connection, rows: Rows, until: int, match: Filter, limit: int) -> RecordPage:
         records: list[Record] = []
         folded: dict[int, Json] = {}  # the document of a job's last record in this page: bytes or, once folded, parsed
-        size = 0
+        size, narrow = 0, match != Filter()
         for count, row in enumerate(rows, start=1):
             offset, job, base, body = row[0], row[3], row[4], row[6]
             if base is None:
@@ -177,7 +177,7 @@ class Reading:
             else:
                 folded[job] = document = whole(db, job, offset, base, body)
             record = self._record(row, document)
-            if match.matches(record):
+            if not narrow or match.matches(record):
                 records.append(record)
                 size += len(document)
             if size > PAGE_BYTES or count == limit:

@@ -47,7 +47,7 @@ def frame(form: Form, event: str, position: str | None, data: bytes) -> bytes:
         fields = {"event": event, "id": position, "data": orjson.Fragment(data)}
         return orjson.dumps({name: value for name, value in fields.items() if value is not None}) + b"\n"
     if position is None:
-        return b"event: %s\ndata: %s\n\n" % (event.encode(), data)
+        return b"".join((b"event: ", event.encode(), b"\ndata: ", data, b"\n\n"))
     return b"".join((b"event: ", event.encode(), b"\ndata: ", data, b"\nid: ", position.encode(), b"\n\n"))
 
 
@@ -74,7 +74,7 @@ def of_record(record: Record, form: Form) -> bytes:
 
 
 def of_read(record: Record, form: Form) -> bytes:
-    """The same for a record that was read for one reader: nobody else will ask for it."""
+    """The frame of a record that was read for one reader: it is not kept, since nobody else will ask for it."""
     return frame(form, record.event, record.position, data_of(record, form.omit))
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from gateway.errors import IllegalTransition, InvalidReport, JobFinished
-from gateway.merge import differs, equal, merge_named, merge_patch, said_or
+from gateway.merge import equal, merge_named, merge_patch, said_or
 from gateway.report import MISSING, Identity, Maybe, Report, State, said_whole
 from gateway.values import MAX_LABELS, MAX_STEPS, Json
 
@@ -115,14 +115,17 @@ _OWN: Final = _PLACES["updated"]  # from here on stands what every record change
 
 def evolve(job: Job, changes: Mapping[str, Any]) -> Job:
     """The job with some members changed."""
-    return Job._make(_evolved(job, changes))
+    return Job._make(_evolved(job, changes)[0])
 
 
-def _evolved(job: Job, changes: Mapping[str, Any]) -> list[Any]:
-    values = list(job)
+def _evolved(job: Job, changes: Mapping[str, Any]) -> tuple[list[Any], bool]:
+    """The job's values, and whether any of them differs: what is the same JSON, as 1.0 is for 1, stays as it was."""
+    values, differs = list(job), False
     for name, value in changes.items():
-        values[_PLACES[name]] = value
-    return values
+        known = values[_PLACES[name]]
+        if known != value or not equal(known, value):  # what differs for Python differs as JSON too, and is seen sooner
+            values[_PLACES[name]], differs = value, True
+    return values, differs
 
 
 def stamp(moment: datetime) -> str:
@@ -147,7 +150,7 @@ def create(identity: Identity, report: Report, now: str, workspace: str, positio
         started=created if state is State.RUNNING else None,
         finished=created if state in TERMINAL else None,
     )
-    return _recorded(blank, _changes(blank, report, state, now), report, now, position)
+    return _recorded(_evolved(blank, _changes(blank, report, state, now))[0], report, now, position)
 
 
 def apply(job: Job, report: Report, now: str, position: str | None = None) -> Job:
@@ -171,7 +174,8 @@ def apply(job: Job, report: Report, now: str, position: str | None = None) -> Jo
         changes["finished"] = _moment(report, now, job.started or job.created)
     if job.stalled:
         changes["stalled"] = False
-    return _recorded(base, changes, report, now, position) if differs(base, changes) else job
+    values, differs = _evolved(base, changes)
+    return _recorded(values, report, now, position) if differs else job
 
 
 def wish(job: Job, kind: str, now: str) -> Job:
@@ -280,16 +284,14 @@ def _steps(job: Job, report: Report, now: str) -> tuple[Mapping[str, Json], ...]
 
 
 def _moment(report: Report, now: str, earliest: str) -> str:
-    if report.time is None:
-        return max(now, earliest)
-    moment = stamp(report.time)
+    moment = now if report.time is None else stamp(report.time)
     return moment if earliest <= moment <= now else max(now, earliest)
 
 
-def _recorded(job: Job, changes: Mapping[str, Any], report: Report, now: str, position: str | None) -> Job:
-    values = _evolved(job, changes)
+def _recorded(values: list[Any], report: Report, now: str, position: str | None) -> Job:
+    version, before = values[-2:]
     reported = None if report.time is None else stamp(report.time)
-    values[_OWN:] = now, reported, job.version + 1, job.position if position is None else position
+    values[_OWN:] = now, reported, version + 1, before if position is None else position
     return Job._make(values)
 
 

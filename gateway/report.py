@@ -131,21 +131,21 @@ def _table(known: frozenset[str]) -> Mapping[str, Parser]:
 
 
 def said_whole(report: Report) -> dict[str, Any]:
-    """What is said of the members that take the place of what was, whatever that is."""
-    _, _, step, message, error, _, _, _, lease, links, result, _, _ = report  # by name each is three times as dear
+    """What a report says of the members that are never merged with what was. Written out, since a loop over their names
+    takes twice as long."""
     said: dict[str, Any] = {}
-    if step is not MISSING:
-        said["step"] = step
-    if message is not MISSING:
-        said["message"] = message
-    if error is not MISSING:
-        said["error"] = error
-    if lease is not MISSING:
-        said["lease"] = lease
-    if links is not MISSING:
-        said["links"] = links
-    if result is not MISSING:
-        said["result"] = result
+    if report.step is not MISSING:
+        said["step"] = report.step
+    if report.message is not MISSING:
+        said["message"] = report.message
+    if report.error is not MISSING:
+        said["error"] = report.error
+    if report.lease is not MISSING:
+        said["lease"] = report.lease
+    if report.links is not MISSING:
+        said["links"] = report.links
+    if report.result is not MISSING:
+        said["result"] = report.result
     return said
 
 

@@ -111,6 +111,18 @@ def test_what_is_left_out_stays() -> None:
     assert say(job, progress=60) == job._replace(progress=60.0, version=2, updated=at(1))
 
 
+def test_what_is_said_again_in_other_words_stays_as_it_was() -> None:
+    """Beside something new, too: another order of members would make a whole document of each small change."""
+    job = new(details={"a": 1, "b": [1]}, result={"c": 1, "d": 0}, error={"message": "m", "details": {"e": 1, "f": 2}})
+    again: dict[str, Json] = {
+        "details": {"b": [1.0], "a": 1.0},
+        "replace": ["details"],
+        "result": {"d": 0.0, "c": 1.0},
+        "error": {"message": "m", "details": {"f": 2, "e": 1}},
+    }
+    assert orjson.dumps(as_json(say(job, message="new", **again))) == orjson.dumps(as_json(say(job, message="new")))
+
+
 def test_null_is_said_and_clears() -> None:
     cleared: dict[str, Any] = dict.fromkeys(("step", "message", "error", "lease", "result"))
     job = new(**EVERYTHING)

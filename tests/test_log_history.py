@@ -147,6 +147,16 @@ async def test_of_a_deleted_job_only_the_deletion_is_told(book: Logbook) -> None
         await book.reopen()
 
 
+async def test_a_job_did_not_have_its_first_labels_before(book: Logbook) -> None:
+    await book.say(create=True)
+    await book.say(state="running", labels={"team": "geo"})
+    geo = frozenset([("team", "geo")])
+    for _ in range(2):
+        assert await book.history(Filter(states=frozenset([State.PENDING]), labels=geo)) == []
+        assert [record.offset for record in await book.history(Filter(labels=geo))] == [2]
+        await book.reopen()
+
+
 async def test_a_filter_lets_a_job_go_when_it_no_longer_matches(book: Logbook) -> None:
     await book.say(create=True, state="running", labels={"team": "geo"})
     await book.say(labels={"team": "sea"})

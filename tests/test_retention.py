@@ -265,6 +265,33 @@ async def test_a_crowded_log_gives_up_first_what_is_missed_least(book: Logbook) 
     assert await left(1) == {"works": "tttp"}, "of a job that goes on, its life and how it stands is not given up"
 
 
+async def test_a_job_that_goes_on_still_knows_what_it_lost(book: Logbook) -> None:
+    await book.say(create=True)
+    await book.append(*(entry(message=str(number)) for number in range(10)))
+    await tend(book, records=3)
+    floor = await book.log.floor_of(("default", "a"))
+    assert floor
+    told = (await book.say(message="after")).standing
+    hot = await book.log.standing("default", "a")
+    await book.reopen()
+    cold = await book.log.standing("default", "a")
+    assert hot
+    assert cold
+    assert told.floor == hot[0].floor == cold[0].floor == floor
+
+
+async def test_a_large_tombstone_needs_nothing_of_what_is_swept(book: Logbook) -> None:
+    await book.say(create=True, labels={f"k{number}": "v" * 900 for number in range(20)})
+    await book.say(state="succeeded")
+    await book.say("a", Delete())
+    assert await tend(book) > 0
+    assert await kinds(book) == [(3, DELETED)]
+    await book.crash()
+    found = await book.log.standing("default", "a")
+    assert found
+    assert found[0].deleted
+
+
 async def test_a_job_that_goes_on_for_ever_does_not_fill_a_crowded_log(book: Logbook) -> None:
     """Its newest record is looked at again once it is no longer that."""
     said = [(await book.say(create=True, steps=a_large_job(60))).standing.document]

@@ -320,6 +320,30 @@ async def test_a_record_is_encoded_once_for_a_thousand_readers(scene: Scene, mon
     assert encoded == [scene.log.position(2)]
 
 
+async def test_those_who_fell_behind_share_what_was_encoded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.say("a", create=True, state="running")
+    readers = [Reader() for _ in range(3)]
+    for reader in readers:
+        await scene.read(reader, one("a", min_interval=0))
+        await reader.until_caught_up()
+        reader.stop()
+    encoded = []
+    real: Callable[..., bytes] = frames_module.frame
+
+    def counting(form: Form, event: str, position: str | None, data: bytes) -> bytes:
+        if event != "sync":
+            encoded.append(position)
+        return real(form, event, position, data)
+
+    monkeypatch.setattr(frames_module, "frame", counting)
+    for number in range(20):
+        await scene.say("a", progress=number)
+    for reader in readers:
+        reader.go_on()
+        await reader.until(21)
+    assert encoded == [scene.log.position(offset) for offset in range(2, 22)]
+
+
 async def test_what_is_reported_while_many_readers_are_served_leaves_together(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

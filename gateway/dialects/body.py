@@ -130,8 +130,8 @@ def read_bounded(body: bytes) -> Json:
         raise TooLarge(f"more than {MAX_CONTAINERS} objects and lists at once; report them in parts")
     data, members = read_counted(body)
     # orjson keeps the last of two members of one name, in silence. Each member has a colon after its name, so where
-    # these are as many as the members, none was lost. Texts may hold more of them; but each member has `":` unless
-    # space stands between the two, and only where these are more as well, the slow reader is asked.
+    # there are as many colons as members, none was lost. Texts may have more of them: then `":` is counted, which each
+    # member has as well, unless space stands between the two. Only where that doesn't tell, the slow reader is asked.
     if body.count(b":") != members and (_SPACED.search(body) or body.count(b'":') != members):
         json.loads(body, object_pairs_hook=_unique)
     return data

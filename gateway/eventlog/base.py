@@ -51,8 +51,8 @@ class Standing:
     """A job as it stands: its document, and where its records lie in the log (`first`, `last`, offsets).
 
     Records of the job at or before offset `floor` may have been compacted. `deleted` says that `last` is a tombstone.
-    A value that nobody changes; not frozen, as is an entry or an outcome, since one is made for each record, and a
-    frozen one takes four times as long to make.
+    A value: nobody changes one. It is not frozen, and an entry and an outcome are not either, because these three are
+    made for each record, and frozen they would take four times as long.
     """
 
     job: Job

@@ -130,7 +130,7 @@ class Batch:
             (change,) = entry.changes
             after = _changed(before, change, self._now, f"{self._epoch}-{self.head + 1}")
             if after is before:
-                return Outcome(hot, False)
+                return Outcome(hot, made=False)
             return Outcome(
                 self._record(entry, hot, _event(change, before, after), before, after, document(after)), True
             )
@@ -171,9 +171,10 @@ class Batch:
         self.head = offset = self.head + 1
         key = after.workspace, after.id
         base, body, chain, was, row = None, data, None, None, hot.row
+        deleted = event == DELETED
         if len(data) > SMALL:
-            base, body, chain = _folded(hot, before if event != DELETED else None, after, data, offset)
-        new = HotJob(after, data, hot.first, offset, hot.floor, event == DELETED, row, chain, hot.digest)
+            base, body, chain = _folded(hot, None if deleted else before, after, data, offset)
+        new = HotJob(after, data, hot.first, offset, hot.floor, deleted, row=row, chain=chain, digest=hot.digest)
         self.touched[key] = self.known.jobs[key] = new
         labels = None if before is None else before.labels
         if labels is not after.labels and (labels or {}) != (after.labels or {}):

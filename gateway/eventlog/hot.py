@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.eventlog.base import RecordPage, Standing, Unresumable
@@ -31,12 +31,12 @@ class Chain(NamedTuple):
 class HotJob(Standing):
     """A job as it stands, its row in the database, its chain where that is known, the digest of its create body.
 
-    Two are equal where they stand alike.
+    Two are equal where they stand alike, whatever the rest is.
     """
 
-    row: int = 0
-    chain: Chain | None = None
-    digest: bytes | None = None
+    row: int = field(kw_only=True)
+    chain: Chain | None = field(default=None, kw_only=True)
+    digest: bytes | None = field(default=None, kw_only=True)
 
 
 class HotJobs:

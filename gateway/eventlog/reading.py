@@ -165,7 +165,7 @@ class Reading:
     def _matching(self, db: sqlite3.Connection, rows: Rows, until: int, match: Filter, limit: int) -> RecordPage:
         records: list[Record] = []
         folded: dict[int, Json] = {}  # the document of a job's last record in this page: bytes or, once folded, parsed
-        size, narrow = 0, match != Filter()
+        size, all_match = 0, match == Filter()
         for count, row in enumerate(rows, start=1):
             offset, job, base, body = row[0], row[3], row[4], row[6]
             if base is None:
@@ -177,7 +177,7 @@ class Reading:
             else:
                 folded[job] = document = whole(db, job, offset, base, body)
             record = self._record(row, document)
-            if not narrow or match.matches(record):
+            if all_match or match.matches(record):
                 records.append(record)
                 size += len(document)
             if size > PAGE_BYTES or count == limit:
@@ -241,7 +241,8 @@ def hot_job(db: sqlite3.Connection, row: Row) -> HotJob:
     document = unfold(bodies)
     # Known from here on, so that a large job which is seldom heard of is not written whole each time.
     chain = Chain(last if base is None else base, len(bodies) - 1, sum(map(len, bodies[1:])))
-    return HotJob(_job(document), document, row[3], last, row[5], bool(row[6]), job, chain, row[10])
+    deleted = bool(row[6])
+    return HotJob(_job(document), document, row[3], last, row[5], deleted, row=job, chain=chain, digest=row[10])
 
 
 def whole(db: sqlite3.Connection, job: int, offset: int, base: int | None, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ import aiosqlite
 import orjson
 
 from gateway.errors import GatewayError, Internal, JobDeleted, Unavailable
-from gateway.eventlog.base import Entry, Outcome, RecordPage, Standing
+from gateway.eventlog.base import Entry, Outcome, RecordPage
 from gateway.eventlog.batch import Batch, KnownKey, Replay
 from gateway.eventlog.hot import Extent, HotJobs
 from gateway.eventlog.known import Known, known_of
@@ -287,12 +288,12 @@ class Writer:
 def replayed(db: sqlite3.Connection, replay: Replay) -> Answer:
     """The answer that was given before; where its record was compacted, the job as it stands."""
     for row in db.execute(BY_ROW, (replay.row,)).fetchall():
-        standing: Standing = hot_job(db, row)
+        standing = hot_job(db, row)
         if standing.deleted:
             return JobDeleted()
         for base, body in db.execute(_RECORD, (replay.row, replay.offset)).fetchall():
             data = whole(db, replay.row, replay.offset, base, body)
             job = from_json(orjson.loads(data))
-            standing = Standing(job, data, standing.first, replay.offset, standing.floor)
+            standing = replace(standing, job=job, document=data, last=replay.offset)
         return Outcome(standing, replay.made, replayed=True)
     return JobDeleted()

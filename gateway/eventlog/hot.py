@@ -49,14 +49,18 @@ class HotJobs:
         self.losses = 0  # how often something that was kept here, or could be, was given up
 
     def get(self, workspace: str, job_id: str) -> HotJob | None:
-        """The job of that id or alias, if it is kept here."""
+        """The job of that id or alias, if it is kept here; it is used now."""
+        found = self.look(workspace, job_id)
+        if found is not None:
+            self._jobs.move_to_end(found.job.key)
+        return found
+
+    def look(self, workspace: str, job_id: str) -> HotJob | None:
+        """The same for who will put it here anew, which counts as a use."""
         key = workspace, job_id
         found = self._jobs.get(key)
         if found is None and key in self._aliases:
-            key = workspace, self._aliases[key]
-            found = self._jobs.get(key)
-        if found is not None:
-            self._jobs.move_to_end(key)
+            found = self._jobs.get((workspace, self._aliases[key]))
         return found
 
     def put(self, found: Mapping[tuple[str, str], HotJob]) -> None:

@@ -29,7 +29,7 @@ class Known:
 
     def add_hot(self, hot: HotJobs, workspace: str, name: str) -> bool:
         """Add the job of that id or alias if it is hot, and say whether it is."""
-        found = hot.get(workspace, name)
+        found = hot.look(workspace, name)
         if found is None:
             return False
         job_id = found.job.id

@@ -1,4 +1,4 @@
-"""One HTTP connection. Law: what is used of uvicorn beyond its documentation stands here, in producer.py and server.py.
+"""One HTTP connection.
 
 Over uvicorn's own connection it bounds the request head, answers HTTP/1.0 without chunks, and gives each request the
 ASGI extension `status_gateway.write`, by which a stream parks its connection: the app returns, and the hub writes to
@@ -17,11 +17,11 @@ from typing import Any, Final, Protocol
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.dialects.sse import EXTENSION, Opener, Taker
 from gateway.errors import GatewayError, HeadTooLarge, InvalidRequest
 from gateway.heads import MAX_FIELDS, Asked
+from gateway.inside import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from gateway.parked import Home, Parked
 from gateway.patience import Patience
 
@@ -89,17 +89,18 @@ class Writer:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's connection with a request head bounded in size and time, and a writer for each response."""
+    """uvicorn's connection with a request head bounded in size and time, and a writer for each response. It is given
+    nothing of the next request while one is under way: see `producer`."""
 
     hall: Hall
     asked: Asked | None = None  # with the next request, if anything may be learnt from it
-    _running: RequestResponseCycle | None = None  # the request whose app was started last
     _timer: asyncio.TimerHandle | None = None  # for a refused sender
     _in_head = True
     _begun = False  # a request's first byte has come, but not all of its head
     _refused = False
     _size = 0  # bytes of the head's parts so far
     _steps = 0  # heads and pieces of a body so far
+    _owed = 0  # bytes that a body is still to have, where its length was said
     _silent = 0  # bytes since the last step: of a field, trailer or chunk extension without an end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -110,9 +111,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._clear_timer()
         self._unset_keepalive_if_required()  # after a reset uvicorn leaves that, and is held by it
         super().connection_lost(exc)
-        if self._running is not None:  # uvicorn tells the newest request alone, which may still wait behind this one
-            self._running.disconnected = True
-            self._running.message_event.set()
 
     def late(self) -> None:
         """The head did not come in time."""
@@ -154,6 +152,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.hall.patience.end(self)
         self._in_head = self._begun = False
+        self._owed = int(dict(self.headers).get(b"content-length", b"0"))  # the parser takes one, and digits only
         self._steps += 1
         super().on_headers_complete()
         self.asked = None  # the next request on this connection is another one
@@ -164,11 +163,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._owed = 0
         self._steps += 1
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
         writer = Writer(self, cycle, self.asked)
         scope: _Scope = cycle.scope  # type: ignore[assignment]  # a TypedDict is not as open as ASGI's scope
         scope["extensions"] = {EXTENSION: writer}
@@ -184,7 +183,7 @@ class HttpProtocol(HttpToolsProtocol):
         written to directly, as with TLS."""
         if self.scheme != "http" or os.name != "posix":
             return None
-        if cycle is not self.cycle or not self._in_head or self._begun or self.pipeline:
+        if cycle is not self.cycle or not self._in_head or self._begun:
             return None
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or self.transport.is_closing():
             return None
@@ -208,8 +207,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = True
         self.hall.patience.end(self)
         cycle: RequestResponseCycle | None = self.cycle
-        if self.pipeline or (cycle and cycle.response_started and not cycle.response_complete):
-            self.transport.close()  # another answer is under way, into which this one must not be mixed
+        if cycle and cycle.response_started and not cycle.response_complete:
+            self.transport.close()  # an answer is under way, into which this one must not be mixed
             return
         if cycle:
             cycle.disconnected = True

@@ -18,17 +18,15 @@ import time
 from collections import OrderedDict, deque
 from typing import Any, Final
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
+from uvicorn import Config
 
 from gateway.dialects.sse import Opener, Taker
 from gateway.heads import Asked, identify
+from gateway.inside import STATUS_LINE, HttpToolsProtocol, ServerState, is_tried
 from gateway.parked import MAX_EARLY, Framed, Parked
 from gateway.patience import Patience
 from gateway.producer import Producer
 
-TRIED_UVICORN: Final = ((0, 50), (0, 56))  # from, and before: the releases whose inside was read; see pyproject.toml
 KNOWN: Final = 1024  # heads that are remembered, about 2 KiB each; the least recently used is forgotten
 SLICE_SECONDS: Final = 0.004  # for which the line moves before the loop gets a turn, as in a fan-out
 
@@ -201,8 +199,7 @@ class Door(asyncio.Protocol):
 
 def protocol_for(version: str) -> Entrance | type[HttpToolsProtocol]:
     """The connections to use with that release of uvicorn: our own where its inside is known, else uvicorn's."""
-    release = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
-    if TRIED_UVICORN[0] <= release < TRIED_UVICORN[1]:
+    if is_tried(version):
         return Entrance()
     _log.warning(
         "uvicorn %s was not tried: request heads have no bounds, and streams are written the slow way", version

@@ -18,12 +18,12 @@ from types import FrameType
 from typing import Any, Final, Protocol, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import __version__
 from gateway.dialects.sse import own_farewell
 from gateway.door import protocol_for
 from gateway.errors import LogUnusable
+from gateway.inside import HttpToolsProtocol
 from gateway.process import BACKLOG, FAILURE, ListenError, Watchdog, bind, raise_file_limit, start_listening, url_of
 from gateway.settings import Settings
 

@@ -95,6 +95,7 @@ LAYERS = (
     "parked",
     "heads",
     "patience",
+    "inside",
     "connection",
     "producer",
     "door",
@@ -209,7 +210,16 @@ def outside(name: str, source: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("rule", [upward, hidden, too_large, outside], ids=lambda rule: rule.__name__)
+def private(name: str, source: str) -> list[str]:
+    """Imports of uvicorn's modules, which are its inside, elsewhere than in the one module for that."""
+    return [
+        f"{name}:{line} imports {target}, which is for inside.py alone"
+        for target, line in imported(ast.parse(source))
+        if target.startswith("uvicorn.") and name != "inside"
+    ]
+
+
+@pytest.mark.parametrize("rule", [upward, hidden, too_large, outside, private], ids=lambda rule: rule.__name__)
 def test_every_module_keeps_the_rule(rule: object) -> None:
     assert callable(rule)
     found = [line for name, source in modules() if name in LAYERS for line in rule(name, source)]
@@ -243,6 +253,9 @@ def test_the_rules_catch_what_they_forbid() -> None:
     assert too_large("job", "def f():\n" + "    x = 1\n" * 40) == ["job:1 f: 41 lines, 40 are the most"]
     assert not too_large("job", 'def f():\n    """Long."""\n' + "    x = 1\n" * 39)
     assert outside("client.base", "import starlette.requests\n")
+    assert private("server", "from uvicorn.config import Config\n")
+    assert not private("server", "import uvicorn\n")
+    assert not private("inside", "from uvicorn.config import Config\n")
     assert outside("runner.life", "from gateway.job import Job\n")
     assert not outside(
         "runner.life", "from gateway import __version__\nfrom gateway.client.base import Job\nimport httpx\n"

@@ -100,7 +100,7 @@ class HttpProtocol(HttpToolsProtocol):
     _refused = False
     _size = 0  # bytes of the head's parts so far
     _steps = 0  # heads and pieces of a body so far
-    _owed = 0  # bytes that a body is still to have, where its length was said
+    _owed = 0  # bytes that a body is still to have, where its length was said; see `producer`
     _silent = 0  # bytes since the last step: of a field, trailer or chunk extension without an end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -152,7 +152,6 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.hall.patience.end(self)
         self._in_head = self._begun = False
-        self._owed = int(dict(self.headers).get(b"content-length", b"0"))  # the parser takes one, and digits only
         self._steps += 1
         super().on_headers_complete()
         self.asked = None  # the next request on this connection is another one

@@ -15,7 +15,7 @@ from typing import Final
 from starlette.responses import Response
 
 from gateway.connection import HttpProtocol
-from gateway.heads import end_of_part, identify_report
+from gateway.heads import END, end_of_part, identify_report
 from gateway.inside import STATUS_LINE, Flow, RequestResponseCycle
 from gateway.parked import MAX_EARLY, Parked
 
@@ -38,8 +38,14 @@ class Producer(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         if self._waits or self._behind:
             self._hold(data)
-        elif not self._is_at_rest() or not self._took(data):
+        elif not self._is_at_rest():
             self._feed(data)
+        elif not self._took(data):
+            if data.find(END) + len(END) == len(data):  # a head and nothing behind it, as almost always
+                self._parse(data)
+                self._before = END[1:]
+            else:
+                self._feed(data)
 
     def _feed(self, data: bytes) -> None:
         """Parse it, up to where the next request begins behind one that is not answered."""
@@ -54,10 +60,16 @@ class Producer(HttpProtocol):
                 break
             end = end_of_part(data, start, self._before, self._owed)
             self._owed -= min(self._owed, end - start)
-            super().data_received(data[start:end])
+            self._parse(data[start:end])
             start = end
             parts += 1
         self._before = (self._before + data[max(0, start - 3) : start])[-3:]
+
+    def _parse(self, part: bytes) -> None:
+        in_head = self._in_head
+        super().data_received(part)
+        if in_head and not self._in_head:  # the head has come, and a body is to follow
+            self._owed = int(dict(self.headers).get(b"content-length", b"0"))  # the parser takes one, and digits only
 
     def _hold(self, data: bytes) -> None:
         """Let it wait. A little is read on, for whoever does not read is not told of the connection's end either."""

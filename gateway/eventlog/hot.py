@@ -50,9 +50,14 @@ class HotJobs:
 
     def get(self, workspace: str, job_id: str) -> HotJob | None:
         """The job of that id or alias, if it is kept here; it is used now."""
-        found = self.look(workspace, job_id)
-        if found is not None:
-            self._jobs.move_to_end(found.job.key)
+        key = workspace, job_id
+        found = self._jobs.get(key)
+        if found is None:
+            found = self.look(workspace, job_id)
+            if found is None:
+                return None
+            key = found.job.key
+        self._jobs.move_to_end(key)
         return found
 
     def look(self, workspace: str, job_id: str) -> HotJob | None:

@@ -25,6 +25,7 @@ from gateway.heads import end_of_part
 from gateway.parked import MAX_EARLY
 from gateway.producer import Producer
 from tests.api import create, served
+from tests.logs import writing_held
 from tests.mcp_calls import ERAS, call, tool
 from tests.raw import BOUND, connected, request
 from tests.test_producer import House, answer, connection_of, counted, post
@@ -48,18 +49,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest.fixture
 async def held(house: House) -> AsyncIterator[threading.Event]:
-    """Lets go of the connection that writes, which waits: what is reported is under way until then."""
-    entered, release = threading.Event(), threading.Event()
-
-    def work(_: object) -> None:
-        entered.set()
-        assert release.wait(BOUND)
-
-    holding = asyncio.create_task(house.gateway.log._writer.chore(work))
-    await asyncio.to_thread(entered.wait, BOUND)
-    yield release
-    release.set()
-    await holding
+    """Lets go of the connection that writes: what is reported is under way until then."""
+    async with writing_held(house.gateway.log) as release:
+        yield release
 
 
 @pytest.fixture

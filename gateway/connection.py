@@ -89,18 +89,17 @@ class Writer:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's connection with a request head bounded in size and time, and a writer for each response. It is given
-    nothing of the next request while one is under way: see `producer`."""
+    """uvicorn's connection with a request head bounded in size and time, and a writer for each response."""
 
     hall: Hall
     asked: Asked | None = None  # with the next request, if anything may be learnt from it
+    _running: RequestResponseCycle | None = None  # the request whose app was started last
     _timer: asyncio.TimerHandle | None = None  # for a refused sender
     _in_head = True
     _begun = False  # a request's first byte has come, but not all of its head
     _refused = False
     _size = 0  # bytes of the head's parts so far
     _steps = 0  # heads and pieces of a body so far
-    _owed = 0  # bytes that a body is still to have, where its length was said; see `producer`
     _silent = 0  # bytes since the last step: of a field, trailer or chunk extension without an end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -111,6 +110,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._clear_timer()
         self._unset_keepalive_if_required()  # after a reset uvicorn leaves that, and is held by it
         super().connection_lost(exc)
+        if self._running is not None:  # uvicorn tells the newest request alone, which may still wait behind this one
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def late(self) -> None:
         """The head did not come in time."""
@@ -162,11 +164,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
-        self._owed = 0
         self._steps += 1
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
         writer = Writer(self, cycle, self.asked)
         scope: _Scope = cycle.scope  # type: ignore[assignment]  # a TypedDict is not as open as ASGI's scope
         scope["extensions"] = {EXTENSION: writer}
@@ -182,7 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
         written to directly, as with TLS."""
         if self.scheme != "http" or os.name != "posix":
             return None
-        if cycle is not self.cycle or not self._in_head or self._begun:
+        if cycle is not self.cycle or not self._in_head or self._begun or self.pipeline:
             return None
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or self.transport.is_closing():
             return None
@@ -206,8 +208,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = True
         self.hall.patience.end(self)
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle and cycle.response_started and not cycle.response_complete:
-            self.transport.close()  # an answer is under way, into which this one must not be mixed
+        if self.pipeline or (cycle and cycle.response_started and not cycle.response_complete):
+            self.transport.close()  # another answer is under way, into which this one must not be mixed
             return
         if cycle:
             cycle.disconnected = True

@@ -26,7 +26,6 @@ _JOB: Final = re.compile(rb"GET /v1/jobs/([A-Za-z0-9._~:-]+)(?=[/? ])")  # anywh
 _CURSOR: Final = re.compile(rb"\r\nlast-event-id:([\t -~\x80-\xff]*)(?=\r\n)", re.IGNORECASE)
 _ASKED_OTHERWISE: Final = re.compile(rb"[^\r]*[?&](?:after|lastEventId|last_event_id|[^=&\r]*%)")  # in the address
 _REPORT: Final = re.compile(rb"POST /v1/jobs/([A-Za-z0-9._~:-]{1,200})(?=/events[? ])")
-END: Final = b"\r\n\r\n"  # of every head, and of a body in chunks
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[\t ]*([0-9]{1,7})[\t ]*(?=\r\n)", re.IGNORECASE)
 
 
@@ -78,14 +77,3 @@ def _is_ambiguous(head: bytes) -> bool:
     """Whether a field goes on in the next line, a line ends otherwise than others, or there are too many."""
     lines = head.count(b"\r\n")
     return b"\r\n " in head or b"\r\n\t" in head or lines > MAX_FIELDS or head.count(b"\n") != lines
-
-
-def end_of_part(data: bytes, start: int, before: bytes, owed: int) -> int:
-    """Where to cut what came, so that a request that ends in it from `start` on ends there. `before`: the last bytes
-    that came before; `owed`: how many bytes of a body of known length are still to come."""
-    if owed:
-        return min(start + owed, len(data))
-    if start == 0 and (found := (before + data[:3]).find(END)) >= 0:
-        return found + len(END) - len(before)
-    found = data.find(END, start)
-    return len(data) if found < 0 else found + len(END)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-__all__ = ["STATUS_LINE", "Flow", "HttpToolsProtocol", "RequestResponseCycle", "ServerState", "is_tried"]
+__all__ = ["STATUS_LINE", "HttpToolsProtocol", "RequestResponseCycle", "ServerState", "is_tried"]
 
 TRIED: Final = ((0, 50), (0, 56))  # from, and before; see pyproject.toml
 
@@ -20,13 +19,3 @@ TRIED: Final = ((0, 50), (0, 56))  # from, and before; see pyproject.toml
 def is_tried(version: str) -> bool:
     """Whether that release of uvicorn is one whose inside was read."""
     return TRIED[0] <= tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2]) < TRIED[1]
-
-
-class Flow(FlowControl):
-    """uvicorn's, which reads on whenever an app asks for its request or has answered it, whatever waits behind that."""
-
-    full = False  # too much waits
-
-    def resume_reading(self) -> None:
-        if not self.full:
-            super().resume_reading()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import datetime, timedelta
@@ -212,21 +211,3 @@ def a_large_job(tasks: int = 100) -> list[dict[str, Any]]:
 
 
 BOOKS = {"sqlite": a_book}  # by implementation of `EventLog`; the contract's tests run over each
-
-
-@asynccontextmanager
-async def writing_held(log: SqliteLog) -> AsyncIterator[threading.Event]:
-    """The connection that writes waits until the event is set, or until the end."""
-    entered, release = threading.Event(), threading.Event()
-
-    def work(_: object) -> None:
-        entered.set()
-        assert release.wait(BOUND)
-
-    holding = asyncio.create_task(log._writer.chore(work))
-    await asyncio.to_thread(entered.wait, BOUND)
-    try:
-        yield release
-    finally:
-        release.set()
-        await holding

@@ -19,7 +19,6 @@ from gateway.heads import identify_report
 from gateway.service import Gateway
 from gateway.settings import Settings
 from tests.api import Served, create, served
-from tests.logs import writing_held
 from tests.raw import BOUND, Raw, connected
 from tests.test_door import Counting
 
@@ -204,9 +203,18 @@ async def test_a_connection_serves_both_ways_in_turn(house: House) -> None:
 
 @pytest.fixture
 async def held(house: House) -> AsyncIterator[threading.Event]:
-    """Lets go of the connection that writes: what is reported is under way until then."""
-    async with writing_held(house.gateway.log) as release:
-        yield release
+    """Lets go of the connection that writes, which waits: what is reported is under way until then."""
+    entered, release = threading.Event(), threading.Event()
+
+    def work(_: object) -> None:
+        entered.set()
+        assert release.wait(BOUND)
+
+    holding = asyncio.create_task(house.gateway.log._writer.chore(work))
+    await asyncio.to_thread(entered.wait, BOUND)
+    yield release
+    release.set()
+    await holding
 
 
 async def under_way(house: House, count: int = 1) -> None:
